@@ -1,0 +1,1 @@
+//! The commit log of one Scrollback shard: append, group commit, segments, replay.

@@ -1,0 +1,1 @@
+//! One table's recent writes in order, with exact memory accounting.

@@ -1,0 +1,1 @@
+//! Message history over the Scrollback engine: ids, buckets, history, edit, delete.

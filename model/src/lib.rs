@@ -1,0 +1,1 @@
+//! Types, keys, rows, tombstones, tokens and the merge rule of Scrollback: pure, no I/O, no async.

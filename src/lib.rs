@@ -1,0 +1,1 @@
+//! Scrollback, embedded: the facade that programs add with `cargo add scrollback`.

@@ -1,0 +1,1 @@
+//! The sstable format of Scrollback: writer, reader, filter, index, verification.
