@@ -1,0 +1,263 @@
+//! `cargo xtask ci`: every check, in order; the first that fails ends it.
+//!
+//! What is compiled, and how often: the lints and the documentation share the metadata of the `dev` profile, where
+//! nothing is ever linked. The tests run in the `checked` profile with the deliberate breaks compiled in (and off),
+//! which is how this very program was built: they share its libraries.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::clock::Stopwatch;
+use crate::{arrows, workspace};
+
+/// What a stage counted; a check that is no `#[test]` counts as one.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    const ONE: Self = Self {
+        passed: 1,
+        failed: 0,
+        ignored: 0,
+    };
+}
+
+/// A stage failed: what it counted until then, and one sentence.
+struct Failed {
+    counts: Counts,
+    why: String,
+}
+
+type Stage = (&'static str, fn() -> Result<Counts, Failed>);
+
+const STAGES: &[Stage] = &[
+    ("format", || cargo(&["fmt", "--all", "--check"])),
+    ("clippy", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    }),
+    ("clippy with breaks", || {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "xtask/breaks",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    }),
+    ("docs", || cargo(&["doc", "--workspace", "--no-deps"])),
+    ("arrows", crate_arrows),
+    ("tests", tests),
+];
+
+/// Runs all stages and prints one line of counts; true if all passed.
+pub(crate) fn run() -> bool {
+    let whole = Stopwatch::start();
+    let mut sum = Counts::default();
+    let mut seconds = serde_json::Map::new();
+    let mut failed_at = None;
+    for (nth, (name, stage)) in STAGES.iter().enumerate() {
+        println!("==> [{}/{}] {name}", nth + 1, STAGES.len());
+        let clock = Stopwatch::start();
+        let result = stage();
+        let took = clock.elapsed();
+        let (counts, why) = match result {
+            Ok(counts) => (counts, None),
+            Err(failed) => (failed.counts, Some(failed.why)),
+        };
+        sum.passed += counts.passed;
+        sum.failed += counts.failed;
+        sum.ignored += counts.ignored;
+        seconds.insert((*name).to_owned(), json!(tenths(took)));
+        match why {
+            None => println!(
+                "<== [{}/{}] {name}: ok, {:.1} s",
+                nth + 1,
+                STAGES.len(),
+                took.as_secs_f64()
+            ),
+            Some(why) => {
+                println!(
+                    "<== [{}/{}] {name}: FAILED after {:.1} s: {why}",
+                    nth + 1,
+                    STAGES.len(),
+                    took.as_secs_f64()
+                );
+                failed_at = Some(*name);
+                break;
+            }
+        }
+    }
+    println!(
+        "{}",
+        json!({
+            "passed": sum.passed,
+            "failed": sum.failed,
+            "ignored": sum.ignored,
+            "failed_stage": failed_at,
+            "seconds": tenths(whole.elapsed()),
+            "stage_seconds": seconds,
+        })
+    );
+    failed_at.is_none()
+}
+
+fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}
+
+fn fail(why: impl Into<String>) -> Failed {
+    Failed {
+        counts: Counts {
+            failed: 1,
+            ..Counts::default()
+        },
+        why: why.into(),
+    }
+}
+
+/// Cargo in the workspace's root, with nothing to read from, warnings in documentation denied.
+fn cargo_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(arguments)
+        .current_dir(workspace::root())
+        .stdin(Stdio::null())
+        .env("RUSTDOCFLAGS", "-D warnings");
+    if std::env::var_os("CI").is_some() {
+        command.env("CARGO_INCREMENTAL", "0");
+    }
+    command
+}
+
+fn cargo(arguments: &[&str]) -> Result<Counts, Failed> {
+    match cargo_command(arguments).status() {
+        Ok(status) if status.success() => Ok(Counts::ONE),
+        Ok(status) => Err(fail(format!("cargo {} ended with {status}", arguments.join(" ")))),
+        Err(e) => Err(fail(format!("cargo does not start: {e}"))),
+    }
+}
+
+fn crate_arrows() -> Result<Counts, Failed> {
+    let packages = workspace::packages().map_err(|e| fail(e.to_string()))?;
+    let mut findings = arrows::check_packages(&packages);
+    for path in workspace::sources().map_err(|e| fail(e.to_string()))? {
+        let text = std::fs::read_to_string(&path).map_err(|e| fail(format!("{}: {e}", path.display())))?;
+        findings.extend(arrows::check_source(
+            path.strip_prefix(workspace::root()).unwrap_or(&path),
+            &text,
+        ));
+    }
+    for finding in &findings {
+        println!("    {finding}");
+    }
+    if findings.is_empty() {
+        Ok(Counts::ONE)
+    } else {
+        Err(fail(format!("{} arrows do not hold", findings.len())))
+    }
+}
+
+/// All tests of the workspace; what cargo prints is passed on, its summary lines are added up.
+fn tests() -> Result<Counts, Failed> {
+    let arguments = [
+        "test",
+        "--workspace",
+        "--profile",
+        "checked",
+        "--features",
+        "xtask/breaks",
+        "--no-fail-fast",
+    ];
+    let mut child = cargo_command(&arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| fail(format!("cargo does not start: {e}")))?;
+    let mut counts = Counts::default();
+    let mut torn = None;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            match line {
+                Ok(line) => {
+                    let line = String::from_utf8_lossy(&line);
+                    println!("{line}");
+                    add_summary(&mut counts, &line);
+                }
+                Err(e) => torn = Some(e),
+            }
+        }
+    }
+    let status = child
+        .wait()
+        .and_then(|status| torn.map_or(Ok(status), |e: io::Error| Err(e)));
+    match status {
+        Ok(status) if status.success() && counts.failed == 0 && counts.passed > 0 => Ok(counts),
+        Ok(status) => {
+            let why = format!(
+                "{} passed, {} failed; cargo test ended with {status}",
+                counts.passed, counts.failed
+            );
+            // A test binary that does not compile or aborts prints no summary, and is a failure all the same.
+            counts.failed = counts.failed.max(1);
+            Err(Failed { counts, why })
+        }
+        Err(e) => Err(Failed {
+            counts: Counts {
+                failed: counts.failed.max(1),
+                ..counts
+            },
+            why: e.to_string(),
+        }),
+    }
+}
+
+/// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
+fn add_summary(counts: &mut Counts, line: &str) {
+    let Some(summary) = line.strip_prefix("test result: ") else {
+        return;
+    };
+    let Some((_, figures)) = summary.split_once(". ") else {
+        return;
+    };
+    for figure in figures.split("; ") {
+        let Some((number, word)) = figure.split_once(' ') else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else { continue };
+        match word {
+            "passed" => counts.passed += number,
+            "failed" => counts.failed += number,
+            "ignored" => counts.ignored += number,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_up_the_summaries_of_cargo() {
+        let mut counts = Counts::default();
+        add_summary(&mut counts, "test sim::rejects_a_hole ... ok");
+        add_summary(
+            &mut counts,
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s",
+        );
+        add_summary(
+            &mut counts,
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.50s",
+        );
+        assert_eq!((counts.passed, counts.failed, counts.ignored), (7, 2, 1));
+    }
+}

@@ -1,0 +1,42 @@
+//! The checks of the Scrollback workspace behind `cargo xtask`.
+//!
+//! Each command prints what it does on stderr, ends with one JSON object of counts as the last line of stdout, and
+//! returns status 0 (all held), 1 (something failed) or 2 (wrong usage).
+
+pub mod arrows;
+mod ci;
+mod clock;
+pub mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "The checks of the Scrollback workspace.",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every check, in order: format, lints, documentation, tests, crate arrows. The first failure ends it.
+    Ci,
+}
+
+/// Runs the command line and gives its status.
+pub fn run() -> ExitCode {
+    let ended_well = match Cli::parse().command {
+        Command::Ci => ci::run(),
+    };
+    if ended_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
