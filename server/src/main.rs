@@ -1,2 +1,97 @@
-//! The `scrollback` binary.
-fn main() {}
+//! The `scrollback` binary: its command line.
+
+mod cli;
+mod failure;
+mod files;
+mod import;
+mod output;
+mod size;
+mod time_text;
+
+use clap::Parser;
+use cli::Cli;
+use failure::{Done, Failure};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("SCROLLBACK_LOG").unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(sentence) = failure.sentence {
+                eprintln!("scrollback: {sentence}");
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Done {
+    let _ = output::Format::choose(cli.format);
+    Err(Failure::new("not there yet"))
+}
+
+/// Help and version go to standard output; anything else is one sentence on standard error, and status 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    eprintln!("scrollback: {}", one_sentence(&error.to_string()));
+    ExitCode::from(2)
+}
+
+/// The message of a usage error without its usage text, in one line.
+fn one_sentence(text: &str) -> String {
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let sentence = words.join(" ");
+    format!("{} (try --help)", sentence.strip_prefix("error: ").unwrap_or(&sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_usage_error_is_one_sentence() {
+        let sentence = |args: &[&str]| one_sentence(&Cli::try_parse_from(args).unwrap_err().to_string());
+        assert_eq!(
+            sentence(&["scrollback", "history", "--data", "d", "--channel", "c"]),
+            "the following required arguments were not provided: <--limit <N>|--all> (try --help)"
+        );
+        assert_eq!(
+            sentence(&[
+                "scrollback",
+                "edit",
+                "--data",
+                "d",
+                "--channel",
+                "c",
+                "--content",
+                "-x",
+                "--id",
+                "-1"
+            ]),
+            "invalid value '-1' for '--id <ID>': -1 is not a message id: ids are whole numbers from 1 to 9223372036854775806 (try --help)"
+        );
+    }
+}

@@ -1,0 +1,363 @@
+//! The command line: names, options and the help that teaches them.
+
+use crate::{output::Format, size::Size, time_text::Timestamp};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use messages::MessageId;
+use std::path::PathBuf;
+
+/// A wide-column store made for message history.
+///
+/// Everything is kept in one directory, named with --data. A first tour:
+///
+///   scrollback demo
+///   scrollback import  --data ./chat irc.jsonl.gz
+///   scrollback channels --data ./chat
+///   scrollback history --data ./chat --channel '#ubuntu' --limit 50
+///   scrollback send    --data ./chat --channel '#ubuntu' --author me --content 'hello'
+///
+/// Results go to standard output, progress and logs to standard error (SCROLLBACK_LOG=info shows more of them).
+/// The exit status is 0 when done, 1 when refused or failed, 2 when the command line is wrong.
+#[derive(Parser, Debug)]
+#[command(
+    name = "scrollback",
+    version,
+    verbatim_doc_comment,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// How results are written: `table` for people, `jsonl` for programs (one object a line, the summary last).
+    /// Without it: a table on a terminal, jsonl into a pipe or file; `send` alone always prints the bare id.
+    #[arg(long, global = true, value_enum)]
+    pub format: Option<Format>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Import(Import),
+    Channels(Channels),
+    History(History),
+    Send(Send),
+    Edit(Edit),
+    Delete(Delete),
+    Stats(Stats),
+    Check(Check),
+    #[command(subcommand)]
+    Sstable(Sstable),
+    #[command(subcommand)]
+    Bench(Bench),
+    Demo(Demo),
+    #[command(hide = true)]
+    DemoWorker(DemoWorker),
+}
+
+/// Where the store is.
+#[derive(Args, Debug, Clone)]
+pub struct Data {
+    /// The store's directory.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// Import chat history from a file of JSON lines, plain or gzip.
+///
+/// Each line is one message:
+///
+///   {"ts_ms":1100521080000,"channel":"#ubuntu","author":"tweaked","content":"how many partitions?"}
+///
+/// The file is checked first. A bad line is named by its number and nothing is imported, unless --skip-bad is given.
+/// A message's id follows from its time and its place within that millisecond, so importing the same file again adds
+/// nothing and brings back nothing that was deleted. An interrupted import is simply run again.
+///
+/// The store is created if it is not there. Ids count from its epoch (2015-01-01 if none is given), which never changes:
+/// choose an epoch before your oldest message.
+///
+///   scrollback import --data ./chat --epoch 2004-01-01T00:00:00Z ubuntu-irc.jsonl.gz
+///
+/// With --format jsonl: {"acknowledged":N} several times a second (the first N lines of the file are on disk), and at
+/// last {"read":N,"added":N,"present":N,"bad":N}.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Import {
+    #[command(flatten)]
+    pub data: Data,
+    /// The instant from which a new store's ids count, as 2015-01-01T00:00:00Z; of an existing store, it must be its own.
+    #[arg(long, value_name = "RFC3339")]
+    pub epoch: Option<Timestamp>,
+    /// Shards of a new store: one core and one thread each. Default: as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+    /// Memory for recent writes, per shard, after which they are written to a table file: 1MiB, 64MiB, …
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub memtable_bytes: Size,
+    /// Leave out bad lines instead of refusing the file; each is named on standard error.
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// The file: JSON lines, plain or gzip.
+    #[arg(value_name = "FILE.jsonl[.gz]")]
+    pub file: PathBuf,
+}
+
+/// List the channels with their message counts, first and last time.
+///
+/// Counting reads every message once.
+#[derive(Args, Debug)]
+pub struct Channels {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// Scroll through a channel's messages, newest first.
+///
+///   scrollback history --data ./chat --channel '#ubuntu' --limit 50
+///   scrollback history --data ./chat --channel '#ubuntu' --limit 50 --before 1234567890
+///   scrollback history --data ./chat --channel '#ubuntu' --all --oldest-first --format jsonl
+///
+/// With --format jsonl each message is {"id":"…","ts_ms":N,"channel":"…","author":"…","content":"…"}, with "edited_ms"
+/// if it was edited. The id of the last message shown is the cursor for the next page: --before it, or --after it with
+/// --oldest-first.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+#[command(group = clap::ArgGroup::new("extent").required(true).args(["limit", "all"]))]
+pub struct History {
+    #[command(flatten)]
+    pub data: Data,
+    /// The channel's name.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// At most this many messages.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// All messages there are.
+    #[arg(long)]
+    pub all: bool,
+    /// Messages asked for at once; what is shown is the same.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub page_size: u32,
+    /// Only messages with an id before this one.
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub before: Option<MessageId>,
+    /// Only messages with an id after this one.
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub after: Option<MessageId>,
+    /// Oldest first instead of newest first.
+    #[arg(long)]
+    pub oldest_first: bool,
+    /// Add on standard error, page by page, one object with what it cost: sstables opened, data blocks, device reads,
+    /// rows merged, rows found dead.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Send a message to a channel and print its id.
+///
+/// The channel is created by its first message. The id is printed once the message is on disk.
+#[derive(Args, Debug)]
+pub struct Send {
+    #[command(flatten)]
+    pub data: Data,
+    /// The channel's name.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// The author's name.
+    #[arg(long, value_name = "NAME")]
+    pub author: String,
+    /// The text, at most 1 MiB; it may be empty.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub content: String,
+}
+
+/// Give a message another content.
+///
+/// A message that is not there, or was deleted, is not edited: status 1.
+#[derive(Args, Debug)]
+pub struct Edit {
+    #[command(flatten)]
+    pub data: Data,
+    /// The channel's name.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// The message's id.
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub id: MessageId,
+    /// The new text, at most 1 MiB; it may be empty.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub content: String,
+    /// The author who must have written it; another one's message is not edited.
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+}
+
+/// Delete a message.
+///
+/// A message that is not there, or was deleted before: status 1.
+#[derive(Args, Debug)]
+pub struct Delete {
+    #[command(flatten)]
+    pub data: Data,
+    /// The channel's name.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// The message's id.
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub id: MessageId,
+    /// The author who must have written it; another one's message is not deleted.
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+}
+
+/// Show a store's figures, shard by shard: tables, files, memory, log, cache, longest stall.
+#[derive(Args, Debug)]
+pub struct Stats {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// Verify every byte of a closed store.
+///
+/// Each damaged file is named with the offset of its damage, and the status is 1. Nothing is changed.
+/// With --format jsonl: {"files":N,"bytes":N,"damaged":[{"file":"…","offset":N,"what":"…"}]}.
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// Look into a table file, offline and memory-mapped.
+#[derive(Subcommand, Debug)]
+pub enum Sstable {
+    /// Print everything in the file as text.
+    Dump(TableFile),
+    /// Print the file's statistics.
+    Stats(TableFile),
+    /// Verify every byte; status 1 and the offset if it is damaged.
+    Verify(TableFile),
+}
+
+/// A table file.
+#[derive(Args, Debug)]
+pub struct TableFile {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Measure one workload and print its figures.
+///
+/// The store is made in a new folder, in --data or else in the system's temporary directory, and removed afterwards.
+#[derive(Subcommand, Debug)]
+pub enum Bench {
+    /// Messages written by many writers, each acknowledged before its writer's next.
+    Ingest(BenchIngest),
+    /// The newest 50 messages of a channel, from memory or, with --cold, from table files.
+    Page(BenchPage),
+}
+
+/// What all workloads take.
+#[derive(Args, Debug, Clone)]
+pub struct Workload {
+    /// Messages written or, for `page`, messages to read from.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub messages: u64,
+    /// Tasks that work at the same time, spread over the shards.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub writers: u32,
+    /// When a write is acknowledged: after its own sync (`group`), or at once and synced later (`periodic`).
+    #[arg(long, value_enum, default_value_t = Sync::Group)]
+    pub sync: Sync,
+    /// Shards: one core and one thread each. Default: as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+    /// The seed of the data.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Bytes of one message's content.
+    #[arg(long, value_name = "SIZE", default_value = "200")]
+    pub content_bytes: Size,
+    /// Memory for recent writes, per shard, after which they are written to a table file.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub memtable_bytes: Size,
+    /// Where the store's new folder is made.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `bench ingest`
+#[derive(Args, Debug)]
+pub struct BenchIngest {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Messages in one write.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// Flush everything to table files within the measured time.
+    #[arg(long)]
+    pub flush: bool,
+}
+
+/// `bench page`
+#[derive(Args, Debug)]
+pub struct BenchPage {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Pages read.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub pages: u64,
+    /// Messages of one page.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Flush and reopen first, so that pages come from table files.
+    #[arg(long)]
+    pub cold: bool,
+}
+
+/// When a write is acknowledged.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// After the synchronous write of the log that holds it.
+    Group,
+    /// At once; its log write is synced a moment later.
+    Periodic,
+}
+
+/// See it work: load, scroll, kill, recover, check.
+///
+/// A worker process writes a skewed chat load on all shards, scrolls back, edits and deletes. Midway it is killed with
+/// SIGKILL and started again. At the end every acknowledged message, edit and delete is checked. The last line is
+/// {"acknowledged":N,"missing":0,"revived":0,"recovered":true}.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// The directory to use, which must be empty or not exist; kept afterwards. Default: a temporary one, removed.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How long the load runs, before and after the kill together.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Shards: one core and one thread each. Default: as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+    /// The seed of the load.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// The process that `demo` kills.
+#[derive(Args, Debug)]
+pub struct DemoWorker {
+    #[command(flatten)]
+    pub data: Data,
+    #[arg(long)]
+    pub seed: u64,
+    #[arg(long)]
+    pub clients: u32,
+    #[arg(long)]
+    pub shards: Option<u16>,
+    #[arg(long, default_value = "1MiB")]
+    pub memtable_bytes: Size,
+    /// Clients whose history begins with this start.
+    #[arg(long, default_value_t = 0, action = ArgAction::Set)]
+    pub start: u32,
+}
