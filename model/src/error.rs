@@ -22,6 +22,11 @@ pub enum ModelError {
         /// The newest version that this release knows.
         newest_known: u8,
     },
+    /// A type that this release does not serve: reserved for later, or unknown.
+    UnknownType {
+        /// Its tag (`docs/format/types.md`).
+        tag: u8,
+    },
     /// A value is not a legal value of its type; the request must be corrected.
     Value {
         /// The CQL name of the type.
@@ -61,6 +66,7 @@ impl fmt::Display for ModelError {
                     "{what} has format version {found}, this release knows up to {newest_known}"
                 )
             }
+            ModelError::UnknownType { tag } => write!(f, "type tag {tag:#04x} is not served by this release"),
             ModelError::Value { ty, what } => write!(f, "not a legal {ty}: {what}"),
             ModelError::Key { what } => write!(f, "not a legal key: {what}"),
             ModelError::Schema { what } => write!(f, "not a legal table: {what}"),

@@ -15,13 +15,16 @@
 //! the order of keys in `docs/semantics/clustering-order.md`, the bytes in `docs/format/row.md`, `docs/format/mutation.md`
 //! and `docs/format/types.md`.
 
+mod clustering;
 mod deletion;
 mod error;
 mod ids;
 mod mutation;
 mod row;
+mod schema;
 mod stream;
 mod token;
+mod types;
 pub mod varint;
 
 pub use deletion::Deletion;
@@ -32,5 +35,9 @@ pub use row::{
     CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, RowBuilder, RowRef, Shadowed, live_row, merge_rows,
     shadow_row,
 };
+pub use schema::{
+    ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder, TableOptions,
+};
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, shard_of, token_of};
+pub use types::{CqlType, TYPE_DEPTH_MAX, Value};

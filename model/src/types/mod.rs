@@ -1,0 +1,178 @@
+//! The CQL types that are served, and their stable tags.
+//!
+//! Values are the bytes that the native protocol carries and Cassandra stores: big-endian numbers, raw text, collections
+//! as a count and length-prefixed elements. An empty value (no bytes) is legal in every type and sorts before all others.
+//! The tags stand in `docs/format/types.md`, reserved ones included.
+
+mod compare;
+mod elements;
+mod tags;
+#[cfg(test)]
+pub(crate) mod testing;
+mod validate;
+mod value;
+
+pub(crate) use compare::{TIMEUUID_SIGN_FLIP, reorder_back_time, reorder_time};
+pub(crate) use elements::Elements;
+pub use value::Value;
+
+use std::fmt;
+
+/// How deeply types may be nested.
+pub const TYPE_DEPTH_MAX: usize = 16;
+
+/// A CQL type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CqlType {
+    /// 64-bit signed integer.
+    BigInt,
+    /// 32-bit signed integer.
+    Int,
+    /// 16-bit signed integer.
+    SmallInt,
+    /// 8-bit signed integer.
+    TinyInt,
+    /// One byte; anything but 0 is true.
+    Boolean,
+    /// IEEE 754, 32 bits.
+    Float,
+    /// IEEE 754, 64 bits.
+    Double,
+    /// UTF-8; `text` and `varchar`.
+    Text,
+    /// Bytes below 0x80.
+    Ascii,
+    /// Any bytes.
+    Blob,
+    /// Any UUID.
+    Uuid,
+    /// A UUID of version 1, ordered by its time.
+    TimeUuid,
+    /// Milliseconds since the Unix epoch, 64-bit signed.
+    Timestamp,
+    /// A list; a plain one is stored element by element.
+    List(Box<CqlType>),
+    /// A set; a plain one is stored element by element.
+    Set(Box<CqlType>),
+    /// A map; a plain one is stored entry by entry.
+    Map(Box<CqlType>, Box<CqlType>),
+    /// A collection stored as one value.
+    Frozen(Box<CqlType>),
+}
+
+impl CqlType {
+    /// `frozen<self>`.
+    pub fn frozen(self) -> CqlType {
+        CqlType::Frozen(Box::new(self))
+    }
+
+    /// `list<self>`.
+    pub fn list(self) -> CqlType {
+        CqlType::List(Box::new(self))
+    }
+
+    /// `set<self>`.
+    pub fn set(self) -> CqlType {
+        CqlType::Set(Box::new(self))
+    }
+
+    /// `map<self, value>`.
+    pub fn map(self, value: CqlType) -> CqlType {
+        CqlType::Map(Box::new(self), Box::new(value))
+    }
+
+    /// Whether it is a list, set or map, frozen or not.
+    pub fn is_collection(&self) -> bool {
+        matches!(self.unfrozen(), CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..))
+    }
+
+    /// Whether a column of this type has a cell per element (a collection that is not frozen).
+    pub fn is_multi_cell(&self) -> bool {
+        matches!(self, CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..))
+    }
+
+    /// The type without `frozen<>` around it.
+    pub fn unfrozen(&self) -> &CqlType {
+        let mut ty = self;
+        while let CqlType::Frozen(inner) = ty {
+            ty = inner;
+        }
+        ty
+    }
+
+    /// The keyword of the outermost type, for messages.
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            CqlType::BigInt => "bigint",
+            CqlType::Int => "int",
+            CqlType::SmallInt => "smallint",
+            CqlType::TinyInt => "tinyint",
+            CqlType::Boolean => "boolean",
+            CqlType::Float => "float",
+            CqlType::Double => "double",
+            CqlType::Text => "text",
+            CqlType::Ascii => "ascii",
+            CqlType::Blob => "blob",
+            CqlType::Uuid => "uuid",
+            CqlType::TimeUuid => "timeuuid",
+            CqlType::Timestamp => "timestamp",
+            CqlType::List(_) => "list",
+            CqlType::Set(_) => "set",
+            CqlType::Map(..) => "map",
+            CqlType::Frozen(inner) => inner.keyword(),
+        }
+    }
+
+    /// Whether a column may have this type: `frozen<>` only around collections, collections inside plain collections
+    /// frozen, nested at most [`TYPE_DEPTH_MAX`] deep. Says what is wrong otherwise.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        self.fault_within(false, TYPE_DEPTH_MAX)
+    }
+
+    fn fault_within(&self, inside_plain: bool, depth: usize) -> Option<&'static str> {
+        if depth == 0 {
+            return Some("is nested too deeply");
+        }
+        if inside_plain && self.is_multi_cell() {
+            return Some("has a collection inside a collection that is not frozen");
+        }
+        let inside = |ty: &CqlType| ty.fault_within(true, depth - 1);
+        match self {
+            CqlType::List(of) | CqlType::Set(of) => inside(of),
+            CqlType::Map(key, value) => inside(key).or_else(|| inside(value)),
+            CqlType::Frozen(inner) => match &**inner {
+                CqlType::List(of) | CqlType::Set(of) => of.frozen_fault(depth - 1),
+                CqlType::Map(key, value) => key.frozen_fault(depth - 1).or_else(|| value.frozen_fault(depth - 1)),
+                _ => Some("has frozen<> around something that is no collection"),
+            },
+            _ => None,
+        }
+    }
+
+    /// As [`fault`](Self::fault), where everything is frozen already by what is around it.
+    fn frozen_fault(&self, depth: usize) -> Option<&'static str> {
+        if depth == 0 {
+            return Some("is nested too deeply");
+        }
+        match self {
+            CqlType::List(of) | CqlType::Set(of) => of.frozen_fault(depth - 1),
+            CqlType::Map(key, value) => key.frozen_fault(depth - 1).or_else(|| value.frozen_fault(depth - 1)),
+            CqlType::Frozen(_) => self.fault_within(false, depth),
+            _ => None,
+        }
+    }
+}
+
+/// As CQL writes it.
+impl fmt::Display for CqlType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CqlType::List(of) => write!(f, "list<{of}>"),
+            CqlType::Set(of) => write!(f, "set<{of}>"),
+            CqlType::Map(key, value) => write!(f, "map<{key}, {value}>"),
+            CqlType::Frozen(inner) => write!(f, "frozen<{inner}>"),
+            simple => f.write_str(simple.keyword()),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which bytes are a value of a type.
+
+use super::{CqlType, Elements};
+use crate::ModelError;
+
+impl CqlType {
+    /// Whether `value` is a legal value, as Cassandra accepts it: the right length (an empty value is legal everywhere),
+    /// UTF-8 for `text`, version 1 for `timeuuid`, legal elements without nulls and nothing after them for collections.
+    ///
+    /// # Errors
+    /// [`ModelError::Value`]: the request must be corrected.
+    pub fn validate(&self, value: &[u8]) -> Result<(), ModelError> {
+        let refuse = |what| {
+            Err(ModelError::Value {
+                ty: self.keyword(),
+                what,
+            })
+        };
+        if value.is_empty() {
+            return Ok(());
+        }
+        match self {
+            CqlType::BigInt | CqlType::Double | CqlType::Timestamp if value.len() != 8 => refuse("not 8 bytes"),
+            CqlType::Int | CqlType::Float if value.len() != 4 => refuse("not 4 bytes"),
+            CqlType::SmallInt if value.len() != 2 => refuse("not 2 bytes"),
+            CqlType::TinyInt | CqlType::Boolean if value.len() != 1 => refuse("not 1 byte"),
+            CqlType::Uuid | CqlType::TimeUuid if value.len() != 16 => refuse("not 16 bytes"),
+            CqlType::TimeUuid if value[6] >> 4 != 1 => refuse("not a uuid of version 1"),
+            CqlType::Text if std::str::from_utf8(value).is_err() => refuse("not UTF-8"),
+            CqlType::Ascii if !value.is_ascii() => refuse("a byte above 0x7f"),
+            CqlType::List(of) | CqlType::Set(of) => self.validate_elements(value, &[of]),
+            CqlType::Map(key, of) => self.validate_elements(value, &[key, of]),
+            CqlType::Frozen(inner) => inner.validate(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_elements(&self, value: &[u8], types: &[&CqlType]) -> Result<(), ModelError> {
+        let malformed = ModelError::Value {
+            ty: self.keyword(),
+            what: "not a count and as many elements",
+        };
+        let Some(mut elements) = Elements::new(value, types.len() as u64) else {
+            return Err(malformed);
+        };
+        for ty in types.iter().cycle() {
+            match elements.take() {
+                Ok(Some(element)) => ty.validate(element)?,
+                Ok(None) => break,
+                Err(_) => return Err(malformed),
+            }
+        }
+        Ok(())
+    }
+}
