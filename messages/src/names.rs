@@ -45,7 +45,14 @@ mod tests {
             first_candidate(NameKind::Author, "#ubuntu"),
             first_candidate(NameKind::Author, ""),
         ];
-        assert_eq!(ids, [7_436_350_586_101_186_525, 6_288_028_689_711_223_619, 5_328_935_303_137_976_319]);
+        assert_eq!(
+            ids,
+            [
+                7_436_350_586_101_186_525,
+                6_288_028_689_711_223_619,
+                5_328_935_303_137_976_319
+            ]
+        );
     }
 
     #[test]

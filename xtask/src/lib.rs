@@ -6,6 +6,10 @@
 pub mod arrows;
 mod ci;
 mod clock;
+#[cfg(test)]
+mod rng;
+#[cfg(test)]
+mod sim;
 pub mod workspace;
 
 use std::process::ExitCode;

@@ -1,0 +1,119 @@
+//! What the harness needs of a store, and of the world that it runs in.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::data::{Ask, Change, PageView, PartitionKey};
+use super::truth::Slip;
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Trouble {
+    /// Nothing was done; may be tried again.
+    Refused(String),
+    /// The device failed or was full, or the shard stopped because of it. What was in flight may be there or not.
+    Failed(String),
+    /// Never right, whatever the device did: damage found where only crashes happened, a panic, nonsense.
+    Wrong(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Refused(why) => write!(f, "refused: {why}"),
+            Trouble::Failed(why) => write!(f, "failed: {why}"),
+            Trouble::Wrong(why) => write!(f, "wrong: {why}"),
+        }
+    }
+}
+
+/// An open store, as its clients hold it.
+pub(crate) trait Node: Clone + 'static {
+    /// Where a further page begins.
+    type Rest: Clone + 'static;
+
+    /// Sends changes that `shard` owns, in their order and without waiting in between; returns when each has its outcome.
+    ///
+    /// Each is marked on the slip at the moment from which its place among the shard's writes is fixed, and again when
+    /// its outcome is known.
+    fn burst(&self, shard: usize, changes: Vec<Arc<Change>>, slip: Slip) -> impl Future<Output = ()>;
+
+    /// Sends one change from outside the shards and waits for its outcome.
+    fn apply(&self, change: &Change) -> impl Future<Output = Result<(), Trouble>>;
+
+    /// Reads one page; `rest`, if given, is where the page before it ended.
+    fn read(&self, ask: &Ask, rest: Option<&Self::Rest>)
+    -> impl Future<Output = Result<PageView<Self::Rest>, Trouble>>;
+
+    /// Writes out all memtables.
+    fn flush(&self) -> impl Future<Output = Result<(), Trouble>>;
+
+    /// Lets virtual time go by.
+    fn pause(&self, micros: u64) -> impl Future<Output = ()>;
+
+    /// Shuts down, leaving nothing to replay.
+    fn close(self) -> impl Future<Output = Result<(), Trouble>>;
+}
+
+/// Opens the store on what the disk holds, and creates the tables that are not there.
+pub(crate) trait Door: 'static {
+    /// What is behind it.
+    type Node: Node;
+
+    fn open(self, universe: Arc<Vec<PartitionKey>>) -> impl Future<Output = Result<Self::Node, Trouble>>;
+}
+
+/// What the disk does to those who use it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Weather {
+    /// Chance of an operation to fail.
+    pub io_error: f64,
+    /// Chance of a write to find the disk full.
+    pub no_space: f64,
+}
+
+impl Weather {
+    pub(crate) const FAIR: Weather = Weather {
+        io_error: 0.0,
+        no_space: 0.0,
+    };
+
+    pub(crate) fn is_fair(&self) -> bool {
+        *self == Self::FAIR
+    }
+}
+
+/// How a stretch between two starts of the store ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// The client was done; then the power was cut.
+    Done,
+    /// The power was cut on the way.
+    Crashed,
+    /// Nobody could go on and nobody was done.
+    Stuck(String),
+}
+
+/// A disk, and what lives on it from start to crash.
+pub(crate) trait World {
+    /// How the store is entered.
+    type Door: Door;
+
+    fn shards(&self) -> usize;
+
+    fn shard_of(&self, partition: &PartitionKey) -> usize;
+
+    /// Starts the machine, runs `client` on it, and cuts the power: after `crash_after` disk operations, or when the
+    /// client is done.
+    fn stretch(
+        &mut self,
+        weather: Weather,
+        crash_after: Option<u64>,
+        client: impl FnOnce(Self::Door) -> Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Ended;
+
+    /// Disk operations since the beginning.
+    fn ops(&self) -> u64;
+}

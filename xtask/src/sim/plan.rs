@@ -1,0 +1,483 @@
+//! What the simulated clients will do, drawn from the seed before they begin.
+
+use std::sync::Arc;
+
+use super::data::{
+    Ask, CellEdit, Change, Column, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Ty, Val,
+};
+use super::node::Weather;
+use crate::rng::Rng;
+
+/// Partitions of each table that are written.
+const PARTITIONS: [usize; 3] = [5, 5, 3];
+/// Microseconds since the Unix epoch at which the clients' time begins.
+const TIME_BEGINS: i64 = 1_700_000_000_000_000;
+
+/// One step of a client.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Changes of one shard, sent in their order without waiting in between.
+    Burst {
+        shard: usize,
+        changes: Vec<Arc<Change>>,
+    },
+    /// One change, sent from outside; the client waits for it. Only where no other client writes.
+    Apply(Arc<Change>),
+    /// A read, page by page until the span ends or this many pages are read.
+    Scroll {
+        ask: Ask,
+        pages: usize,
+    },
+    Flush,
+    Pause(u64),
+}
+
+/// What happens between two starts of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    pub weather: Weather,
+    /// The power is cut after this many disk operations, if not before.
+    pub crash_after: Option<u64>,
+    pub clients: Vec<Vec<Step>>,
+    /// Whether the store is shut down when the clients are done; else the power is cut with everything in the air.
+    pub close: bool,
+}
+
+/// How the whole run is.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub shards: usize,
+    pub stretches: usize,
+    /// Values of kilobytes instead of tens of bytes.
+    pub bulky: bool,
+    /// Acknowledge before the sync.
+    pub periodic: bool,
+}
+
+impl Profile {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        Self {
+            shards: *rng.pick(&[1, 1, 1, 2, 2, 2, 2, 3, 4]),
+            stretches: rng.within(3..6),
+            bulky: rng.chance(1, 6),
+            periodic: rng.chance(1, 8),
+        }
+    }
+}
+
+/// The partitions that the clients of a run write and read.
+pub(crate) fn universe(rng: &mut Rng) -> Vec<PartitionKey> {
+    let mut universe = Vec::new();
+    for (table, count) in PARTITIONS.iter().enumerate() {
+        while universe.iter().filter(|p: &&PartitionKey| p.table == table).count() < *count {
+            let key = TABLES[table].partition_key.iter().map(|ty| match ty {
+                Ty::BigInt => Val::Big(rng.u64() as i64 >> rng.below(60)),
+                Ty::Int => Val::Int(rng.below(3) as i32),
+                // An empty key is not allowed in Cassandra's tables.
+                Ty::Text => Val::Text(format!("p{}", "x".repeat(rng.below(5)))),
+                Ty::TimeUuid => Val::TimeUuid([0; 16]),
+            });
+            let partition = PartitionKey {
+                table,
+                key: key.collect(),
+            };
+            if !universe.contains(&partition) {
+                universe.push(partition);
+            }
+        }
+    }
+    universe
+}
+
+/// Draws changes, reads and stretches.
+pub(crate) struct Generator {
+    rng: Rng,
+    profile: Profile,
+    universe: Arc<Vec<PartitionKey>>,
+    /// The partitions of each shard.
+    owned: Vec<Vec<PartitionIndex>>,
+    /// Keys written so far, per partition; the last is the newest.
+    used: Vec<Vec<Key>>,
+    now: i64,
+    changes: u32,
+}
+
+impl Generator {
+    pub(crate) fn new(rng: Rng, profile: Profile, universe: Arc<Vec<PartitionKey>>, shard_of: &[usize]) -> Self {
+        let owned = (0..profile.shards).map(|shard| (0..universe.len()).filter(|p| shard_of[*p] == shard).collect());
+        let (owned, used) = (owned.collect(), vec![Vec::new(); universe.len()]);
+        Self {
+            rng,
+            profile,
+            universe,
+            owned,
+            used,
+            now: TIME_BEGINS,
+            changes: 0,
+        }
+    }
+
+    /// Draws a stretch; the last one has fair weather and ends by a shutdown.
+    pub(crate) fn stretch(&mut self, last: bool) -> Stretch {
+        let weather = match self.rng.below(10) {
+            _ if last => Weather::FAIR,
+            0 => Weather {
+                io_error: 0.01,
+                no_space: 0.0,
+            },
+            1 => Weather {
+                io_error: 0.002,
+                no_space: 0.0,
+            },
+            2 => Weather {
+                io_error: 0.0,
+                no_space: 0.05,
+            },
+            _ => Weather::FAIR,
+        };
+        let alone = self.rng.chance(1, 4);
+        let writers = if alone { 1 } else { self.rng.within(1..4) };
+        let mut clients: Vec<Vec<Step>> = (0..writers).map(|_| self.writer(alone)).collect();
+        clients.extend((0..self.rng.within(1..3)).map(|_| self.reader()).collect::<Vec<_>>());
+        let steps: usize = clients.iter().map(Vec::len).sum();
+        // Some crashes come while the store is still opening, most while the clients are at work.
+        let crash_after = match self.rng.below(8) {
+            _ if last => None,
+            0 => Some(self.rng.within(1..40) as u64),
+            1 | 2 => None,
+            _ => Some(self.rng.within(30..60 + steps * 5) as u64),
+        };
+        Stretch {
+            weather,
+            crash_after,
+            clients,
+            close: last || self.rng.chance(1, 2),
+        }
+    }
+
+    fn writer(&mut self, alone: bool) -> Vec<Step> {
+        let shards: Vec<usize> = (0..self.owned.len())
+            .filter(|shard| !self.owned[*shard].is_empty())
+            .collect();
+        let mut steps = Vec::new();
+        for _ in 0..self.rng.within(4..14) {
+            let shard = *self.rng.pick(&shards);
+            let count = if alone { 1 } else { *self.rng.pick(&[1, 1, 2, 3, 5, 8]) };
+            let changes: Vec<_> = (0..count)
+                .map(|_| {
+                    let partition = *self.rng.pick(&self.owned[shard]);
+                    Arc::new(self.change(partition))
+                })
+                .collect();
+            match changes.first() {
+                Some(change) if alone => steps.push(Step::Apply(Arc::clone(change))),
+                _ => steps.push(Step::Burst { shard, changes }),
+            }
+            match self.rng.below(12) {
+                0 => steps.push(Step::Flush),
+                1 | 2 => steps.push(Step::Pause(self.rng.within(1..2_000) as u64)),
+                // One's own write must be there.
+                3 | 4 => {
+                    let partition = *self.rng.pick(&self.owned[shard]);
+                    steps.push(self.scroll(partition));
+                }
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    fn reader(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for _ in 0..self.rng.within(4..14) {
+            let partition = self.rng.below(self.universe.len());
+            steps.push(self.scroll(partition));
+            if self.rng.chance(1, 2) {
+                steps.push(Step::Pause(self.rng.within(1..1_000) as u64));
+            }
+        }
+        steps
+    }
+
+    fn scroll(&mut self, partition: PartitionIndex) -> Step {
+        let span = if self.rng.chance(1, 2) {
+            Span::ALL
+        } else {
+            self.span(partition).unwrap_or(Span::ALL)
+        };
+        let limit_rows = *self.rng.pick(&[1, 2, 3, 7, 50, 1000]);
+        let limit_bytes = *self.rng.pick(&[1, 100, 1 << 12, 1 << 20, 1 << 20]);
+        let ask = Ask {
+            partition,
+            span,
+            reverse: self.rng.chance(1, 2),
+            limit_rows,
+            limit_bytes,
+        };
+        Step::Scroll {
+            ask,
+            pages: *self.rng.pick(&[1, 2, 4]),
+        }
+    }
+
+    /// Draws a change of one partition: mostly one thing, at times several with one timestamp.
+    pub(crate) fn change(&mut self, partition: PartitionIndex) -> Change {
+        self.changes += 1;
+        let mut change = Change {
+            id: self.changes,
+            partition,
+            deleted: None,
+            statics: None,
+            rows: Vec::new(),
+            ranges: Vec::new(),
+        };
+        let timestamp = self.timestamp();
+        for _ in 0..*self.rng.pick(&[1, 1, 1, 1, 2, 4]) {
+            self.part(&mut change, timestamp);
+        }
+        change
+    }
+
+    /// Mostly later than all before; at times the same again, or older.
+    fn timestamp(&mut self) -> i64 {
+        match self.rng.below(10) {
+            0 => self.now,
+            1 => self.now - self.rng.below(2_000) as i64,
+            _ => {
+                self.now += 1 + self.rng.below(100) as i64;
+                self.now
+            }
+        }
+    }
+
+    fn part(&mut self, change: &mut Change, timestamp: i64) {
+        let table = &TABLES[self.universe[change.partition].table];
+        match self.rng.below(100) {
+            0..3 => change.deleted = Some(timestamp),
+            3..12 if !table.clustering.is_empty() => {
+                if let Some(span) = self.span(change.partition) {
+                    change.ranges.push((span, timestamp));
+                }
+            }
+            12..22 if !table.statics.is_empty() => {
+                let mut edit = RowEdit::default();
+                self.cells(&mut edit, table.statics, timestamp, change.id);
+                change.statics = Some(edit);
+            }
+            22..34 => {
+                let key = self.old_key(change.partition);
+                self.row(
+                    change,
+                    key,
+                    RowEdit {
+                        deleted: Some(timestamp),
+                        ..RowEdit::default()
+                    },
+                );
+            }
+            34..54 => {
+                // An edit: no insert, perhaps of a row that is gone.
+                let key = self.old_key(change.partition);
+                let mut edit = RowEdit::default();
+                self.cells(&mut edit, table.regulars, timestamp, change.id);
+                self.row(change, key, edit);
+            }
+            _ => {
+                let key = self.new_key(change.partition);
+                let mut edit = RowEdit {
+                    inserted: Some(timestamp),
+                    ..RowEdit::default()
+                };
+                self.cells(&mut edit, table.regulars, timestamp, change.id);
+                self.row(change, key, edit);
+            }
+        }
+        // Something at least: an empty mutation is none.
+        if change.deleted.is_none() && change.statics.is_none() && change.rows.is_empty() && change.ranges.is_empty() {
+            let key = self.new_key(change.partition);
+            self.row(
+                change,
+                key,
+                RowEdit {
+                    inserted: Some(timestamp),
+                    ..RowEdit::default()
+                },
+            );
+        }
+    }
+
+    fn row(&mut self, change: &mut Change, key: Key, edit: RowEdit) {
+        if !change.rows.iter().any(|(other, _)| *other == key) {
+            self.used[change.partition].push(key.clone());
+            change.rows.push((key, edit));
+        }
+    }
+
+    /// Says something of one or more of `shapes`' columns.
+    fn cells(&mut self, edit: &mut RowEdit, shapes: &[Shape], timestamp: i64, id: u32) {
+        let certain = self.rng.below(shapes.len());
+        for (column, shape) in shapes.iter().enumerate() {
+            if column != certain && self.rng.chance(1, 2) {
+                continue;
+            }
+            match shape.element() {
+                None if self.rng.chance(1, 6) => edit.cells.push(CellEdit::Delete {
+                    column,
+                    element: None,
+                    timestamp,
+                }),
+                None => {
+                    let value = self.value(*shape, id);
+                    edit.cells.push(CellEdit::Put {
+                        column,
+                        element: None,
+                        timestamp,
+                        value,
+                    });
+                }
+                Some(ty) => self.elements(edit, column, *shape, ty, timestamp, id),
+            }
+        }
+    }
+
+    fn elements(&mut self, edit: &mut RowEdit, column: Column, shape: Shape, ty: Ty, timestamp: i64, id: u32) {
+        match self.rng.below(6) {
+            // Overwritten as a whole: what was there goes, what is new is one tick later.
+            0 => edit.cells.push(CellEdit::DeleteCollection {
+                column,
+                timestamp: timestamp - 1,
+            }),
+            1 => {
+                edit.cells.push(CellEdit::DeleteCollection { column, timestamp });
+                return;
+            }
+            _ => {}
+        }
+        let mut names = Vec::new();
+        for nth in 0..self.rng.within(1..4) {
+            let name = match ty {
+                Ty::TimeUuid => time_uuid(self.rng.below(12) as u64, nth as u64),
+                _ => Val::Text((*self.rng.pick(&["", "a", "b", "c\0d", "ü", "zz"])).to_owned()),
+            };
+            if names.contains(&name) {
+                continue;
+            }
+            names.push(name.clone());
+            edit.cells.push(if self.rng.chance(1, 4) {
+                CellEdit::Delete {
+                    column,
+                    element: Some(name),
+                    timestamp,
+                }
+            } else {
+                let value = match shape {
+                    Shape::MapOfTextToBigInt => self.value(Shape::BigInt, id),
+                    Shape::ListOfText => self.value(Shape::Text, id),
+                    _ => Vec::new(),
+                };
+                CellEdit::Put {
+                    column,
+                    element: Some(name),
+                    timestamp,
+                    value,
+                }
+            });
+        }
+    }
+
+    fn value(&mut self, shape: Shape, id: u32) -> Vec<u8> {
+        let len = match (self.profile.bulky, self.rng.below(20)) {
+            (_, 0) => 0,
+            (true, 1..12) => self.rng.within(500..6_000),
+            (false, 1) => self.rng.within(200..3_000),
+            _ => self.rng.within(1..24),
+        };
+        match shape {
+            Shape::BigInt => (i64::from(id) << 8 | self.rng.below(256) as i64).to_be_bytes().to_vec(),
+            Shape::Blob => self.rng.bytes(len),
+            _ => {
+                let words = format!("change {id} ");
+                words.bytes().cycle().take(len).collect()
+            }
+        }
+    }
+
+    /// A key that is likely to be new; the newest messages have the largest ids.
+    fn new_key(&mut self, partition: PartitionIndex) -> Key {
+        let table = &TABLES[self.universe[partition].table];
+        let newest = self.used[partition].iter().filter_map(|key| match key.first() {
+            Some(Part { val: Val::Big(id), .. }) => Some(*id),
+            _ => None,
+        });
+        let newest = newest.max().map_or(100, |id| id.max(100));
+        let vals = table.clustering.iter().map(|(ty, descending)| {
+            let val = match ty {
+                Ty::BigInt if self.rng.chance(1, 5) => Val::Big(self.rng.below(newest as usize + 3) as i64 - 1),
+                Ty::BigInt => Val::Big(newest + 1 + self.rng.below(3) as i64),
+                Ty::Int => Val::Int(self.rng.below(5) as i32 - 2),
+                _ if self.rng.chance(1, 2) => {
+                    Val::Text((*self.rng.pick(&["", "a", "a\0", "a\0b", "ab", "b", "ÿ", "\u{10FFFF}"])).to_owned())
+                }
+                _ => Val::Text(format!("k{}", self.rng.below(30))),
+            };
+            Part {
+                val,
+                descending: *descending,
+            }
+        });
+        vals.collect()
+    }
+
+    /// A key that is likely to be there.
+    fn old_key(&mut self, partition: PartitionIndex) -> Key {
+        if self.used[partition].is_empty() || self.rng.chance(1, 10) {
+            return self.new_key(partition);
+        }
+        let used = &self.used[partition];
+        // The recent ones more often, as with messages.
+        let recent = used.len().min(8);
+        let at = if self.rng.chance(1, 2) {
+            used.len() - 1 - self.rng.below(recent)
+        } else {
+            self.rng.below(used.len())
+        };
+        used[at].clone()
+    }
+
+    /// A span that is not empty as such.
+    fn span(&mut self, partition: PartitionIndex) -> Option<Span> {
+        let (one, other) = (self.edge(partition), self.edge(partition));
+        match one.cmp(&other) {
+            std::cmp::Ordering::Less => Some(Span { from: one, to: other }),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(Span { from: other, to: one }),
+        }
+    }
+
+    fn edge(&mut self, partition: PartitionIndex) -> Edge {
+        match self.rng.below(10) {
+            0 => Edge::START,
+            1 => Edge::END,
+            _ => {
+                let mut prefix = self.old_key(partition);
+                if prefix.len() > 1 && self.rng.chance(1, 3) {
+                    prefix.truncate(1);
+                }
+                Edge {
+                    prefix,
+                    after: self.rng.chance(1, 2),
+                }
+            }
+        }
+    }
+}
+
+/// A version-1 uuid of the given time.
+fn time_uuid(time: u64, node: u64) -> Val {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&(time as u32).to_be_bytes());
+    bytes[6] = 0x10;
+    bytes[8] = 0x80;
+    bytes[15] = node as u8;
+    Val::TimeUuid(bytes)
+}

@@ -1,0 +1,457 @@
+//! A store of toy size, right or wrong on purpose: it shows that the judge lets what is right pass, and bites.
+//!
+//! Per shard a list of changes is the log; a sync makes it durable up to where it was when the sync began; a power cut
+//! keeps what is durable and, as the seed will, some of what follows. [`Fault`] names the ways of being wrong.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey};
+use super::node::{Door, Ended, Node, Trouble, Weather, World};
+use super::oracle::Partition;
+use super::plan::Profile;
+use super::run::{Run, run_seed};
+use super::truth::Slip;
+use crate::rng::Rng;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    None,
+    AcknowledgesBeforeSync,
+    AppliesBeforeSync,
+    LeavesHoles,
+    ForgetsPartitionDeletions,
+    ForgetsRangeDeletions,
+    ForgetsStatics,
+    RevivesDeletedRows,
+    PagesOfTwoMoments,
+    PagesForgetTheRest,
+    PagesOverlap,
+    ReverseMissesARow,
+    ReadsStale,
+    ShutdownLosesTheEnd,
+    KeepsWhatItRefused,
+    FlushSettlesNothing,
+    DamageAfterCrash,
+    FailsInFairWeather,
+    Hangs,
+}
+
+impl Fault {
+    const ALL: [Fault; 18] = [
+        Fault::AcknowledgesBeforeSync,
+        Fault::AppliesBeforeSync,
+        Fault::LeavesHoles,
+        Fault::ForgetsPartitionDeletions,
+        Fault::ForgetsRangeDeletions,
+        Fault::ForgetsStatics,
+        Fault::RevivesDeletedRows,
+        Fault::PagesOfTwoMoments,
+        Fault::PagesForgetTheRest,
+        Fault::PagesOverlap,
+        Fault::ReverseMissesARow,
+        Fault::ReadsStale,
+        Fault::ShutdownLosesTheEnd,
+        Fault::KeepsWhatItRefused,
+        Fault::FlushSettlesNothing,
+        Fault::DamageAfterCrash,
+        Fault::FailsInFairWeather,
+        Fault::Hangs,
+    ];
+}
+
+#[derive(Default)]
+struct Shard {
+    log: Vec<Arc<Change>>,
+    durable: usize,
+    applied: usize,
+    poisoned: bool,
+    state: BTreeMap<PartitionIndex, Partition>,
+}
+
+/// The machine, from a start to a power cut.
+struct Machine {
+    fault: Fault,
+    periodic: bool,
+    weather: Weather,
+    rng: RefCell<Rng>,
+    ops: Cell<u64>,
+    crash_after: Option<u64>,
+    off: Cell<bool>,
+    shards: Vec<RefCell<Shard>>,
+    shard_of: RefCell<Vec<usize>>,
+    /// Each partition as its last reader saw it.
+    stale: RefCell<BTreeMap<PartitionIndex, Partition>>,
+}
+
+impl Machine {
+    fn chance(&self, p: f64) -> bool {
+        p > 0.0 && self.rng.borrow_mut().chance((p * 10_000.0) as usize, 10_000)
+    }
+
+    /// One operation of the disk; others go on meanwhile.
+    async fn op(&self) {
+        self.ops.set(self.ops.get() + 1);
+        if self.crash_after == Some(self.ops.get()) {
+            self.off.set(true);
+        }
+        let mut polls = self.rng.borrow_mut().below(4);
+        poll_fn(|cx| {
+            if polls == 0 && !self.off.get() {
+                return Poll::Ready(());
+            }
+            polls = polls.saturating_sub(1);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn apply(&self, shard: usize, upto: usize) {
+        let shard = &mut *self.shards[shard].borrow_mut();
+        while shard.applied < upto {
+            let change = &shard.log[shard.applied];
+            shard.state.entry(change.partition).or_default().apply(change);
+            shard.applied += 1;
+        }
+    }
+
+    async fn sync(&self, shard: usize) -> Result<(), Trouble> {
+        let upto = self.shards[shard].borrow().log.len();
+        self.op().await;
+        if self.shards[shard].borrow().poisoned || self.chance(self.weather.io_error) {
+            self.shards[shard].borrow_mut().poisoned = true;
+            return Err(Trouble::Failed("sync of the log: input/output error".to_owned()));
+        }
+        {
+            let mut shard = self.shards[shard].borrow_mut();
+            shard.durable = shard.durable.max(upto);
+        }
+        self.apply(shard, upto);
+        Ok(())
+    }
+
+    /// Puts a change into the log, unless it is refused.
+    fn append(&self, shard: usize, change: &Arc<Change>) -> Result<usize, Trouble> {
+        if self.shards[shard].borrow().poisoned {
+            return Err(Trouble::Failed("the shard is poisoned".to_owned()));
+        }
+        self.shards[shard].borrow_mut().log.push(Arc::clone(change));
+        let length = self.shards[shard].borrow().log.len();
+        if self.periodic || matches!(self.fault, Fault::AppliesBeforeSync | Fault::AcknowledgesBeforeSync) {
+            self.apply(shard, length);
+        }
+        Ok(length)
+    }
+
+    async fn acknowledge(&self, shard: usize, length: usize) -> Result<(), Trouble> {
+        if self.periodic || self.fault == Fault::AcknowledgesBeforeSync {
+            return Ok(());
+        }
+        if self.fault == Fault::Hangs && self.chance(0.01) {
+            std::future::pending::<()>().await;
+        }
+        while self.shards[shard].borrow().durable < length {
+            self.sync(shard).await?;
+        }
+        match self.fault {
+            Fault::KeepsWhatItRefused if !self.weather.is_fair() && self.chance(0.1) => {
+                Err(Trouble::Refused("too busy".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Toy(Rc<Machine>);
+
+impl Door for Toy {
+    type Node = Toy;
+
+    async fn open(self, universe: Arc<Vec<PartitionKey>>) -> Result<Toy, Trouble> {
+        for nth in 0..self.0.shards.len() {
+            self.0.op().await;
+            let length = self.0.shards[nth].borrow().log.len();
+            self.0.apply(nth, length);
+            if self.0.fault == Fault::DamageAfterCrash && length > 20 && self.0.chance(0.1) {
+                return Err(Trouble::Wrong("the log is damaged".to_owned()));
+            }
+        }
+        assert_eq!(self.0.shard_of.borrow().len(), universe.len());
+        Ok(self)
+    }
+}
+
+impl Node for Toy {
+    type Rest = Key;
+
+    async fn burst(&self, shard: usize, changes: Vec<Arc<Change>>, slip: Slip) {
+        let mut waiting = Vec::new();
+        for change in &changes {
+            match self.0.append(shard, change) {
+                Ok(length) => waiting.push((slip.sent(change), length)),
+                Err(trouble) => slip.failed_before_sent(&trouble),
+            }
+        }
+        for (ticket, length) in waiting {
+            ticket.ended(&self.0.acknowledge(shard, length).await);
+        }
+    }
+
+    async fn apply(&self, change: &Change) -> Result<(), Trouble> {
+        let shard = self.0.shard_of.borrow()[change.partition];
+        let length = self.0.append(shard, &Arc::new(change.clone()))?;
+        self.0.acknowledge(shard, length).await
+    }
+
+    async fn read(&self, ask: &Ask, rest: Option<&Key>) -> Result<PageView<Key>, Trouble> {
+        let machine = &self.0;
+        if machine.fault == Fault::FailsInFairWeather && machine.chance(0.001) {
+            return Err(Trouble::Failed("input/output error".to_owned()));
+        }
+        let shard = machine.shard_of.borrow()[ask.partition];
+        let now = || {
+            machine.shards[shard]
+                .borrow()
+                .state
+                .get(&ask.partition)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let before = now();
+        machine.op().await;
+        let after = now();
+        let stale = machine.stale.borrow_mut().insert(ask.partition, after.clone());
+        let state = match stale {
+            Some(stale) if machine.fault == Fault::ReadsStale && machine.chance(0.05) => stale,
+            _ => after,
+        };
+        let old: Vec<_> = before.rows(&ask.span, ask.reverse, rest).collect();
+        let mut rows: Vec<_> = state.rows(&ask.span, ask.reverse, rest).collect();
+        if machine.fault == Fault::PagesOfTwoMoments {
+            // The first row as it was when the read began, the others as they are when it ends.
+            if let (Some(first), Some(was)) = (rows.first_mut(), old.first()) {
+                *first = was.clone();
+            }
+        }
+        if machine.fault == Fault::ReverseMissesARow && ask.reverse && rows.len() > 2 && rest.is_some() {
+            rows.remove(0);
+        }
+        let is_cut = rows.len() > ask.limit_rows;
+        rows.truncate(ask.limit_rows);
+        let mut more = rows.last().filter(|_| is_cut).map(|row| row.key.clone());
+        if machine.fault == Fault::PagesForgetTheRest && rows.len() == 7 {
+            more = None;
+        }
+        if machine.fault == Fault::PagesOverlap && rows.len() == 3 && more.is_some() {
+            more = Some(rows[1].key.clone());
+        }
+        Ok(PageView {
+            statics: state.statics(),
+            rows,
+            more,
+        })
+    }
+
+    async fn flush(&self) -> Result<(), Trouble> {
+        if self.0.chance(self.0.weather.no_space) {
+            return Err(Trouble::Failed("no space".to_owned()));
+        }
+        for shard in 0..self.0.shards.len() {
+            if self.0.fault == Fault::FlushSettlesNothing && self.0.periodic {
+                self.0.op().await;
+                continue;
+            }
+            self.0.sync(shard).await?;
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, _micros: u64) {
+        self.0.op().await;
+    }
+
+    async fn close(self) -> Result<(), Trouble> {
+        self.flush().await
+    }
+}
+
+/// The disk: per shard the changes that the log holds after the last power cut.
+struct ToyWorld {
+    fault: Fault,
+    periodic: bool,
+    rng: Rng,
+    ops: u64,
+    disk: Vec<Vec<Arc<Change>>>,
+    universe: RefCell<Vec<PartitionKey>>,
+}
+
+impl ToyWorld {
+    fn new(fault: Fault, profile: &Profile, rng: &mut Rng) -> Self {
+        let disk = vec![Vec::new(); profile.shards];
+        Self {
+            fault,
+            periodic: profile.periodic,
+            rng: rng.fork(),
+            ops: 0,
+            disk,
+            universe: RefCell::default(),
+        }
+    }
+
+    /// What of a shard's log is left after the power was cut.
+    fn survivors(&mut self, shard: &Shard) -> Vec<Arc<Change>> {
+        let mut left: Vec<_> = shard.log[..shard.durable].to_vec();
+        let torn = self.rng.below(shard.log.len() - shard.durable + 1);
+        for change in &shard.log[shard.durable..][..torn] {
+            if self.fault != Fault::LeavesHoles || self.rng.chance(1, 2) {
+                left.push(Arc::clone(change));
+            }
+        }
+        left.into_iter()
+            .map(|change| {
+                let mut changed = (*change).clone();
+                match self.fault {
+                    Fault::ForgetsPartitionDeletions => changed.deleted = None,
+                    Fault::ForgetsRangeDeletions => changed.ranges.clear(),
+                    Fault::ForgetsStatics => changed.statics = None,
+                    Fault::RevivesDeletedRows => changed.rows.iter_mut().for_each(|(_, edit)| edit.deleted = None),
+                    _ => return change,
+                }
+                Arc::new(changed)
+            })
+            .collect()
+    }
+}
+
+impl World for ToyWorld {
+    type Door = Toy;
+
+    fn shards(&self) -> usize {
+        self.disk.len()
+    }
+
+    fn shard_of(&self, partition: &PartitionKey) -> usize {
+        let mut universe = self.universe.borrow_mut();
+        universe.push(partition.clone());
+        (universe.len() - 1) % self.disk.len()
+    }
+
+    fn stretch(
+        &mut self,
+        weather: Weather,
+        crash_after: Option<u64>,
+        client: impl FnOnce(Toy) -> Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Ended {
+        let shards = self.disk.iter().map(|log| {
+            RefCell::new(Shard {
+                log: log.clone(),
+                durable: log.len(),
+                ..Shard::default()
+            })
+        });
+        let machine = Rc::new(Machine {
+            fault: self.fault,
+            periodic: self.periodic,
+            weather,
+            rng: RefCell::new(self.rng.fork()),
+            ops: Cell::new(0),
+            crash_after,
+            off: Cell::new(false),
+            shards: shards.collect(),
+            shard_of: RefCell::new(
+                (0..self.universe.borrow().len())
+                    .map(|nth| nth % self.disk.len())
+                    .collect(),
+            ),
+            stale: RefCell::default(),
+        });
+        let mut client = client(Toy(Rc::clone(&machine)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut idle = 0;
+        let ended = loop {
+            let before = machine.ops.get();
+            if client.as_mut().poll(&mut cx).is_ready() {
+                break Ended::Done;
+            }
+            if machine.off.get() {
+                break Ended::Crashed;
+            }
+            idle = if machine.ops.get() == before { idle + 1 } else { 0 };
+            if idle > 1_000 {
+                break Ended::Stuck("no operation was begun for long".to_owned());
+            }
+        };
+        drop(client);
+        self.ops += machine.ops.get();
+        for nth in 0..self.disk.len() {
+            let mut shard = machine.shards[nth].borrow_mut();
+            if self.fault == Fault::ShutdownLosesTheEnd && ended == Ended::Done {
+                shard.durable = shard.durable.saturating_sub(1);
+            }
+            self.disk[nth] = self.survivors(&shard);
+        }
+        ended
+    }
+
+    fn ops(&self) -> u64 {
+        self.ops
+    }
+}
+
+fn run(fault: Fault, seed: u64) -> Run<ToyWorld> {
+    run_seed(seed, |_, profile, rng| ToyWorld::new(fault, profile, rng))
+}
+
+#[test]
+fn a_right_store_passes() {
+    let (mut midway, mut again, mut lost) = (0, 0, 0);
+    for seed in 0..400 {
+        let run = run(Fault::None, seed);
+        assert_eq!(run.violation, None, "seed {seed}");
+        midway += run.report.crashes_midway;
+        again += run.report.counts.sent_again;
+        lost += run.report.counts.lost_unacknowledged;
+    }
+    // The runs are worth something: crashes fall into the work, and what was in the air is at times lost.
+    assert!(
+        midway > 200 && again > 0 && lost > 100,
+        "{midway} crashes midway, {again} sent again, {lost} lost"
+    );
+}
+
+#[test]
+fn every_wrong_store_is_caught() {
+    let mut caught = String::new();
+    let mut missed = Vec::new();
+    for fault in Fault::ALL {
+        match (0..400).find_map(|seed| run(fault, seed).violation.map(|what| (seed, what))) {
+            Some((seed, what)) => {
+                let line = what.lines().next().unwrap_or_default();
+                caught.push_str(&format!("{fault:?}: seed {seed}: {line}\n"));
+            }
+            None => missed.push(fault),
+        }
+    }
+    println!("{caught}");
+    assert!(missed.is_empty(), "not caught: {missed:?}; caught:\n{caught}");
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in [3, 77] {
+        let [one, other] = [(); 2].map(|()| run(Fault::None, seed));
+        assert_eq!(
+            format!("{:?}", one.report),
+            format!("{:?}", other.report),
+            "seed {seed}"
+        );
+        assert_eq!(one.world.ops(), other.world.ops());
+    }
+}

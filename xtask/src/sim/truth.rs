@@ -1,0 +1,428 @@
+//! What is known of the run: what was sent, acknowledged and seen; and the judge of what readers get.
+//!
+//! **What must hold**, per shard, with `sent` its changes in the order in which they were sent:
+//!
+//! 1. A page equals the oracle after *some* prefix of `sent`: not shorter than what was acknowledged, or seen by an earlier
+//!    reader, when the read began; not longer than what was sent when it ended.
+//! 2. A page that no prefix shorter than `p` explains has *seen* `p`: no crash may take that back.
+//! 3. After a crash *all* partitions of the shard equal the oracle after *one* prefix, which holds all that was
+//!    acknowledged and all that was seen. So nothing deleted returns, and there is no hole.
+//!
+//! Several prefixes may look alike (a deletion of what was not there changes nothing that a reader sees, yet stands against
+//! late writes). Then the shortest is taken as the state, and the changes up to the longest are sent again before anything else:
+//! a change that is there already changes nothing, so the state is known again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, RowView, Span};
+use super::node::{Trouble, Weather};
+use super::oracle::Partition;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Open,
+    Acknowledged,
+    /// Certainly not written.
+    Refused,
+    /// Perhaps written.
+    Unknown,
+}
+
+struct Sent {
+    change: Arc<Change>,
+    outcome: Outcome,
+}
+
+#[derive(Default)]
+struct ShardTruth {
+    /// State at the last recovery; what is missing is empty.
+    base: BTreeMap<PartitionIndex, Partition>,
+    /// Since then, in order.
+    sent: Vec<Sent>,
+    /// Length of the shortest prefix that holds all that was acknowledged.
+    acked: usize,
+    /// Length of the shortest prefix that explains all that was seen.
+    seen: usize,
+    /// Length of a prefix that a flush has made durable.
+    settled: usize,
+}
+
+/// What a run has met.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub pages: u64,
+    pub rows_read: u64,
+    pub recoveries: u64,
+    pub recovered_changes: u64,
+    pub lost_unacknowledged: u64,
+    pub sent_again: u64,
+    pub troubles: u64,
+}
+
+struct Inner {
+    universe: Arc<Vec<PartitionKey>>,
+    shard_of: Vec<usize>,
+    shards: Vec<ShardTruth>,
+    /// An acknowledged change is durable; false: only what a flush settled is.
+    durable_acks: bool,
+    weather: Weather,
+    violation: Option<String>,
+    counts: Counts,
+}
+
+/// The judge; every client holds a clone.
+#[derive(Clone)]
+pub(crate) struct Truth(Arc<Mutex<Inner>>);
+
+/// When a read began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began {
+    shard: usize,
+    shortest: usize,
+}
+
+/// One burst's hand on the truth; goes with it to its shard.
+#[derive(Clone)]
+pub(crate) struct Slip {
+    truth: Truth,
+    shard: usize,
+}
+
+impl Slip {
+    /// The change has its place among the shard's writes from now on.
+    pub(crate) fn sent(&self, change: &Arc<Change>) -> Ticket {
+        let mut inner = self.truth.inner();
+        let shard = &mut inner.shards[self.shard];
+        shard.sent.push(Sent {
+            change: Arc::clone(change),
+            outcome: Outcome::Open,
+        });
+        let place = shard.sent.len() - 1;
+        inner.counts.sent += 1;
+        Ticket {
+            truth: self.truth.clone(),
+            shard: self.shard,
+            place,
+        }
+    }
+
+    /// The store failed a change before it had a place.
+    pub(crate) fn failed_before_sent(&self, trouble: &Trouble) {
+        let mut inner = self.truth.inner();
+        inner.counts.refused += 1;
+        inner.trouble("a write", trouble);
+    }
+}
+
+/// A change that was sent.
+pub(crate) struct Ticket {
+    truth: Truth,
+    shard: usize,
+    place: usize,
+}
+
+impl Ticket {
+    pub(crate) fn ended(self, outcome: &Result<(), Trouble>) {
+        let mut inner = self.truth.inner();
+        let shard = &mut inner.shards[self.shard];
+        let mark = match outcome {
+            Ok(()) => Outcome::Acknowledged,
+            Err(Trouble::Refused(_)) => Outcome::Refused,
+            Err(_) => Outcome::Unknown,
+        };
+        shard.sent[self.place].outcome = mark;
+        match mark {
+            Outcome::Acknowledged => {
+                shard.acked = shard.acked.max(self.place + 1);
+                inner.counts.acknowledged += 1;
+            }
+            Outcome::Refused => inner.counts.refused += 1,
+            Outcome::Unknown | Outcome::Open => inner.counts.unknown += 1,
+        }
+        if let Err(trouble) = outcome {
+            inner.trouble("a write", trouble);
+        }
+    }
+}
+
+/// Walks the states of one partition, prefix by prefix.
+struct Walk<'a> {
+    partition: Partition,
+    index: PartitionIndex,
+    sent: &'a [Sent],
+}
+
+impl ShardTruth {
+    fn walk(&self, index: PartitionIndex) -> Walk<'_> {
+        Walk {
+            partition: self.base.get(&index).cloned().unwrap_or_default(),
+            index,
+            sent: &self.sent,
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// For each prefix from `shortest` to `longest`: why `page` cannot be its state, or `None` if it can.
+    fn judge<R>(
+        mut self,
+        shortest: usize,
+        longest: usize,
+        ask: &Ask,
+        after: Option<&Key>,
+        page: &PageView<R>,
+    ) -> Vec<Option<String>> {
+        let mut verdicts = Vec::with_capacity(longest - shortest + 1);
+        for length in 0..=longest {
+            let changed = length > 0 && {
+                let last = &self.sent[length - 1];
+                let counts = last.change.partition == self.index && last.outcome != Outcome::Refused;
+                if counts {
+                    self.partition.apply(&last.change);
+                }
+                counts
+            };
+            if length < shortest {
+                continue;
+            }
+            match verdicts.last() {
+                Some(same) if !changed => verdicts.push(Option::<String>::clone(same)),
+                _ => verdicts.push(self.partition.refutes(ask, after, page)),
+            }
+        }
+        verdicts
+    }
+}
+
+impl Inner {
+    fn trouble(&mut self, during: &str, trouble: &Trouble) {
+        self.counts.troubles += 1;
+        let expected = !self.weather.is_fair() && !matches!(trouble, Trouble::Wrong(_));
+        if !expected && self.violation.is_none() {
+            let weather = if self.weather.is_fair() {
+                "without any fault of the disk"
+            } else {
+                ""
+            };
+            self.violation = Some(format!("{during} {trouble} {weather}").trim_end().to_owned());
+        }
+    }
+
+    fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+}
+
+impl Truth {
+    pub(crate) fn new(
+        universe: Arc<Vec<PartitionKey>>,
+        shard_of: Vec<usize>,
+        shards: usize,
+        durable_acks: bool,
+    ) -> Self {
+        let shards = (0..shards).map(|_| ShardTruth::default()).collect();
+        Truth(Arc::new(Mutex::new(Inner {
+            universe,
+            shard_of,
+            shards,
+            durable_acks,
+            weather: Weather::FAIR,
+            violation: None,
+            counts: Counts::default(),
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn slip(&self, shard: usize) -> Slip {
+        Slip {
+            truth: self.clone(),
+            shard,
+        }
+    }
+
+    pub(crate) fn set_weather(&self, weather: Weather) {
+        self.inner().weather = weather;
+    }
+
+    /// Takes note of an error: expected in bad weather, a violation in fair.
+    pub(crate) fn trouble(&self, during: &str, trouble: &Trouble) {
+        self.inner().trouble(during, trouble);
+    }
+
+    pub(crate) fn violate(&self, what: String) {
+        self.inner().violate(what);
+    }
+
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.inner().violation.clone()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.inner().counts
+    }
+
+    pub(crate) fn shard_of(&self, partition: PartitionIndex) -> usize {
+        self.inner().shard_of[partition]
+    }
+
+    /// Length of what each shard has acknowledged: pass to [`settled`](Self::settled) when a flush that began now is done.
+    pub(crate) fn acknowledged(&self) -> Vec<usize> {
+        self.inner().shards.iter().map(|shard| shard.acked).collect()
+    }
+
+    /// A flush has made these prefixes durable.
+    pub(crate) fn settled(&self, lengths: &[usize]) {
+        for (shard, length) in self.inner().shards.iter_mut().zip(lengths) {
+            shard.settled = shard.settled.max(*length);
+        }
+    }
+
+    pub(crate) fn read_begins(&self, partition: PartitionIndex) -> Began {
+        let inner = self.inner();
+        let shard = inner.shard_of[partition];
+        Began {
+            shard,
+            shortest: inner.shards[shard].acked.max(inner.shards[shard].seen),
+        }
+    }
+
+    /// Judges a page (rules 1 and 2).
+    pub(crate) fn read_ends<R>(&self, began: Began, ask: &Ask, after: Option<&Key>, page: &PageView<R>) {
+        let mut inner = self.inner();
+        inner.counts.pages += 1;
+        inner.counts.rows_read += page.rows.len() as u64;
+        let shard = &inner.shards[began.shard];
+        let longest = shard.sent.len();
+        let verdicts = shard
+            .walk(ask.partition)
+            .judge(began.shortest, longest, ask, after, page);
+        if let Some(first) = verdicts.iter().position(Option::is_none) {
+            let shard = &mut inner.shards[began.shard];
+            shard.seen = shard.seen.max(began.shortest + first);
+        } else {
+            let why = |verdict: Option<&Option<String>>| verdict.cloned().flatten().unwrap_or_default();
+            let partition = inner.universe[ask.partition].clone();
+            inner.violate(format!(
+                "a page of {partition} is the state of no prefix between {} (acknowledged or seen when the read began) and {longest} \
+                 (sent when it ended)\n  read: {ask:?}, after {after:?}\n  against the shortest: {}\n  against the longest: {}",
+                began.shortest,
+                why(verdicts.first()),
+                why(verdicts.last()),
+            ));
+        }
+        if page.rows.len() > ask.limit_rows {
+            let got = page.rows.len();
+            inner.violate(format!("a page of {} rows was asked for, {got} came", ask.limit_rows));
+        }
+    }
+
+    /// Judges what was found after a start, all partitions whole (rule 3). Gives the changes that are to be sent again,
+    /// shard by shard, before anything else.
+    pub(crate) fn recovered(&self, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Arc<Change>>> {
+        let mut inner = self.inner();
+        inner.counts.recoveries += 1;
+        let (durable_acks, shards) = (inner.durable_acks, inner.shards.len());
+        (0..shards)
+            .map(|nth| {
+                let shard = &inner.shards[nth];
+                let shortest = if durable_acks {
+                    shard.acked.max(shard.seen).max(shard.settled)
+                } else {
+                    shard.settled
+                };
+                let longest = shard.sent.len();
+                let verdicts = Self::judge_shard(&inner, nth, found);
+                let alike = |range: std::ops::RangeInclusive<usize>| {
+                    range
+                        .filter(|length| verdicts.iter().all(|v| v[*length].is_none()))
+                        .collect::<Vec<_>>()
+                };
+                let fits = alike(shortest..=longest);
+                let (Some(&first), Some(&last)) = (fits.first(), fits.last()) else {
+                    let report = Self::report(&inner, nth, shortest, &verdicts, &alike(0..=longest));
+                    inner.violate(report);
+                    return Vec::new();
+                };
+                let shard = &mut inner.shards[nth];
+                let mut sent = std::mem::take(&mut shard.sent);
+                let again: Vec<_> = sent[first..last]
+                    .iter()
+                    .filter(|sent| sent.outcome != Outcome::Refused)
+                    .map(|sent| Arc::clone(&sent.change))
+                    .collect();
+                sent.truncate(first);
+                for sent in sent.iter().filter(|sent| sent.outcome != Outcome::Refused) {
+                    shard.base.entry(sent.change.partition).or_default().apply(&sent.change);
+                }
+                (shard.acked, shard.seen, shard.settled) = (0, 0, 0);
+                inner.counts.recovered_changes += first as u64;
+                inner.counts.lost_unacknowledged += (longest - last) as u64;
+                inner.counts.sent_again += again.len() as u64;
+                again
+            })
+            .collect()
+    }
+
+    /// Per partition of the shard, per prefix from 0: why what was found cannot be its state.
+    fn judge_shard(inner: &Inner, nth: usize, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Option<String>>> {
+        let shard = &inner.shards[nth];
+        let partitions = (0..inner.universe.len()).filter(|index| inner.shard_of[*index] == nth);
+        partitions
+            .map(|partition| {
+                let (statics, rows) = &found[partition];
+                let ask = Ask {
+                    partition,
+                    span: Span::ALL,
+                    reverse: false,
+                    limit_rows: usize::MAX,
+                    limit_bytes: usize::MAX,
+                };
+                let page = PageView::<()> {
+                    statics: statics.clone(),
+                    rows: rows.clone(),
+                    more: None,
+                };
+                let verdicts = shard.walk(partition).judge(0, shard.sent.len(), &ask, None, &page);
+                let name = |why: String| format!("{}: {why}", inner.universe[partition]);
+                verdicts.into_iter().map(|verdict| verdict.map(name)).collect()
+            })
+            .collect()
+    }
+
+    fn report(inner: &Inner, nth: usize, shortest: usize, verdicts: &[Vec<Option<String>>], fits: &[usize]) -> String {
+        let shard = &inner.shards[nth];
+        let longest = shard.sent.len();
+        let known = format!(
+            "shard {nth}: {longest} changes sent, {} acknowledged, {} seen by readers, {} settled by a flush",
+            shard.acked, shard.seen, shard.settled
+        );
+        if let Some(length) = fits.last() {
+            let lost = &shard.sent[*length].change;
+            return format!(
+                "what was acknowledged or seen is lost: after the restart the state is that after {length} changes, it must be that \
+                 after {shortest} at least\n  {known}\n  first lost: {lost:?}, a change of {}",
+                inner.universe[lost.partition]
+            );
+        }
+        let wrong = |length: usize| verdicts.iter().filter_map(move |v| v[length].as_ref());
+        let nearest = (shortest..=longest)
+            .min_by_key(|length| wrong(*length).count())
+            .unwrap_or(longest);
+        let findings = wrong(nearest)
+            .take(3)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n  ");
+        format!(
+            "after the restart the state is that of no prefix\n  {known}\n  nearest is {nearest}; against it:\n  {findings}"
+        )
+    }
+}
