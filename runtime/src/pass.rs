@@ -1,0 +1,194 @@
+//! Breathing: passes of the reactor, asked for by tasks that have computed long enough.
+//!
+//! Disk completions, messages of other shards and timers are only looked at in a pass of the reactor, and glommio makes
+//! one when nothing is runnable. So tasks that want one all wait: [`Passes`] keeps their wakers, and one task per shard,
+//! the passer, waits for a timer of a few microseconds and wakes them. When passes happen by themselves, because the
+//! shard had nothing to do, that is noticed (once per poll of a task), so that nobody asks for one in vain.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::context::{self, Context};
+use crate::task::TaskClass;
+
+/// The longest a shard computes between two passes, in nanoseconds.
+pub(crate) const SLICE_NS: u64 = 100_000;
+
+pub(crate) struct Passes {
+    /// Counts passes.
+    number: Cell<u64>,
+    /// When the last one was.
+    last_ns: Cell<u64>,
+    /// When the last poll of a task ended, or the last pass was.
+    seen_ns: Cell<u64>,
+    asked: Cell<bool>,
+    passer: RefCell<Passer>,
+    waiters: RefCell<Vec<Waker>>,
+}
+
+enum Passer {
+    NotYet,
+    Idle(Waker),
+    Awake,
+}
+
+impl Passes {
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            number: Cell::new(0),
+            last_ns: Cell::new(now),
+            seen_ns: Cell::new(now),
+            asked: Cell::new(false),
+            passer: RefCell::new(Passer::NotYet),
+            waiters: RefCell::new(Vec::new()),
+        }
+    }
+}
+
+impl Context {
+    /// How long ago the last pass was.
+    pub(crate) fn pass_age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.passes.last_ns.get())
+    }
+
+    /// Called at the start of each poll of a task; returns the time.
+    #[inline]
+    pub(crate) fn poll_starts(&self) -> u64 {
+        let now = self.body.now_ns();
+        if self.body.passed_meanwhile(self.passes.seen_ns.get(), now) {
+            self.passed(now);
+        }
+        now
+    }
+
+    /// Called at the end of each poll of a task; returns the time.
+    #[inline]
+    pub(crate) fn poll_ends(&self) -> u64 {
+        let now = self.body.now_ns();
+        self.passes.seen_ns.set(now);
+        now
+    }
+
+    fn passed(&self, now: u64) {
+        self.passes.number.set(self.passes.number.get() + 1);
+        self.passes.last_ns.set(now);
+        self.counters.passes.add(1);
+        self.turns.passed();
+    }
+
+    /// Sees to it that the reactor is passed soon.
+    pub(crate) fn ask_for_pass(self: &Rc<Self>) {
+        if self.passes.asked.replace(true) {
+            return;
+        }
+        let passer = std::mem::replace(&mut *self.passes.passer.borrow_mut(), Passer::Awake);
+        match passer {
+            Passer::Idle(waker) => waker.wake(),
+            Passer::Awake => {}
+            Passer::NotYet => {
+                let context = Rc::clone(self);
+                self.spawn_unit(TaskClass::Request, "reactor pass", async move {
+                    context.keep_passing().await
+                });
+            }
+        }
+    }
+
+    async fn keep_passing(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|cx| {
+                if self.passes.asked.get() {
+                    *self.passes.passer.borrow_mut() = Passer::Awake;
+                    return Poll::Ready(());
+                }
+                *self.passes.passer.borrow_mut() = Passer::Idle(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            let before = self.passes.number.get();
+            self.body.pass().await;
+            self.passes.asked.set(false);
+            let now = self.body.now_ns();
+            // The poll that continues here may have noticed this pass already.
+            if self.passes.number.get() == before {
+                self.passed(now);
+            }
+            let mut waiters = self.passes.waiters.take();
+            for waker in waiters.drain(..) {
+                waker.wake();
+            }
+            let mut place = self.passes.waiters.borrow_mut();
+            if place.is_empty() {
+                *place = waiters; // keeps the allocation
+            }
+            drop(place);
+            self.next_turn(now);
+        }
+    }
+}
+
+/// Gives the shard back if this task, or all since the last pass together, have computed long enough.
+///
+/// Call it every few microseconds of work in every loop over user data: it costs a clock read until 100 us have gone by
+/// since the last pass of the reactor, and then awaits one. Background classes also take turns: one turn of 100 us per
+/// pass, dealt out among flush, compaction and maintenance by virtual time and shares ([`crate::set_shares`]).
+///
+/// No borrow may be held over it. Allocates nothing.
+///
+/// # Panics
+/// When polled off-shard.
+pub fn breathe() -> Breathe {
+    Breathe { since: None }
+}
+
+/// The future of [`breathe`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Breathe {
+    /// The number of the pass in which the wait began.
+    since: Option<u64>,
+}
+
+impl Future for Breathe {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let context = context::current();
+        let running = context.running.get();
+        let background = running.class != TaskClass::Request;
+        match self.since {
+            None => {
+                let early = context.body.breath();
+                let now = context.body.now_ns();
+                let age = context.pass_age(now);
+                let slice = now.saturating_sub(running.since_ns);
+                // A background turn that begins late in a pass still gets half a slice, so that requests can't starve it.
+                let over = if background {
+                    slice >= SLICE_NS || (age >= SLICE_NS && slice >= SLICE_NS / 2)
+                } else {
+                    age >= SLICE_NS
+                };
+                if !over && !early {
+                    return Poll::Ready(());
+                }
+                self.since = Some(context.passes.number.get());
+            }
+            Some(since) if context.passes.number.get() > since => return Poll::Ready(()),
+            Some(_) => {}
+        }
+        context.ask_for_pass();
+        if background {
+            // The wrapper of the task queues it for a turn; the turn wakes it.
+            context.running.set(crate::task::Running {
+                breathing: true,
+                ..running
+            });
+        }
+        if !background || cx.waker().data() != running.waker {
+            context.passes.waiters.borrow_mut().push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

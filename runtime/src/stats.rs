@@ -1,0 +1,126 @@
+//! Counters of one shard.
+
+use std::cell::Cell;
+
+use crate::context;
+
+/// What a shard has done since it started.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// Reads sent to the device.
+    pub device_reads: u64,
+    /// Bytes they brought, whole blocks.
+    pub read_bytes: u64,
+    /// Writes sent to the device.
+    pub device_writes: u64,
+    /// Bytes they carried.
+    pub written_bytes: u64,
+    /// Syncs of files and directories (a write to a `dsync` file counts as a write).
+    pub syncs: u64,
+    /// Passes of the reactor that this shard noticed: those that tasks asked for and those between two tasks.
+    pub passes: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Tasks spawned.
+    pub spawned: u64,
+    /// Turns given to background tasks.
+    pub turns: u64,
+    /// Messages sent to other shards, requests and replies.
+    pub messages: u64,
+    /// Jobs taken from the inbox (calls through a `Handle`).
+    pub jobs: u64,
+    /// Time spent computing for requests, in nanoseconds.
+    pub request_ns: u64,
+    /// Time spent computing for background classes, in nanoseconds.
+    pub background_ns: u64,
+    /// The longest time one task computed without giving the shard back, in microseconds.
+    pub stall_max_us: u64,
+    /// The name of that task; empty if none has run.
+    pub stall_max_task: &'static str,
+}
+
+/// The counters behind [`ShardStats`], one cell each.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) device_reads: Count,
+    pub(crate) read_bytes: Count,
+    pub(crate) device_writes: Count,
+    pub(crate) written_bytes: Count,
+    pub(crate) syncs: Count,
+    pub(crate) passes: Count,
+    pub(crate) polls: Count,
+    pub(crate) spawned: Count,
+    pub(crate) turns: Count,
+    pub(crate) messages: Count,
+    pub(crate) jobs: Count,
+    pub(crate) request_ns: Count,
+    pub(crate) background_ns: Count,
+    stall_max_ns: Cell<u64>,
+    stall_max_task: Cell<&'static str>,
+}
+
+/// One counter.
+#[derive(Default)]
+pub(crate) struct Count(Cell<u64>);
+
+impl Count {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl Counters {
+    /// Notes that `task` computed for `ns` without giving the shard back.
+    #[inline]
+    pub(crate) fn computed(&self, task: &'static str, ns: u64) {
+        if ns > self.stall_max_ns.get() {
+            self.stall_max_ns.set(ns);
+            self.stall_max_task.set(task);
+        }
+    }
+
+    fn snapshot(&self) -> ShardStats {
+        ShardStats {
+            device_reads: self.device_reads.get(),
+            read_bytes: self.read_bytes.get(),
+            device_writes: self.device_writes.get(),
+            written_bytes: self.written_bytes.get(),
+            syncs: self.syncs.get(),
+            passes: self.passes.get(),
+            polls: self.polls.get(),
+            spawned: self.spawned.get(),
+            turns: self.turns.get(),
+            messages: self.messages.get(),
+            jobs: self.jobs.get(),
+            request_ns: self.request_ns.get(),
+            background_ns: self.background_ns.get(),
+            stall_max_us: self.stall_max_ns.get() / 1000,
+            stall_max_task: self.stall_max_task.get(),
+        }
+    }
+}
+
+/// The counters of the current shard.
+///
+/// # Panics
+/// Off-shard.
+pub fn stats() -> ShardStats {
+    context::current().counters.snapshot()
+}
+
+/// Forgets the longest stall, so that the next one shows.
+///
+/// # Panics
+/// Off-shard.
+pub fn reset_stall() {
+    let context = context::current();
+    context.counters.stall_max_ns.set(0);
+    context.counters.stall_max_task.set("");
+}

@@ -1,0 +1,259 @@
+//! A shard's thread from its first line to its last.
+//!
+//! 1. Make the executor; connect one channel to and from every other shard, and one from this shard to itself whose
+//!    sending end is given to plain threads, to wake the shard with. Report that the shard is there.
+//! 2. Serve: one task per channel receives, one empties the inbox, one keeps the wheel's timer.
+//! 3. When the node stops, or a task has panicked: refuse further jobs, let every task drop its future, wait for the disk
+//!    operations in flight, pass the reactor so that queued closes are submitted, and only then end the executor.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::Duration;
+
+use glommio::channels::shared_channel::{ConnectedReceiver, ForeignSender, SharedReceiver, SharedSender, new_bounded};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use parking_lot::Mutex;
+
+use super::{Ending, Outgoing, Parcel, Shard, Ticker, pass};
+use crate::body::Body;
+use crate::context::{self, Context, ShardId};
+use crate::cross;
+use crate::handle::Stopped;
+use crate::node::Node;
+use crate::pass::breathe;
+use crate::task::TaskClass;
+
+/// Messages that fit into the channel of one ordered pair; more wait on the sender's side.
+const CHANNEL_BOUND: usize = 1024;
+/// Jobs and messages taken in between two breaths.
+const BATCH: usize = 64;
+
+/// Wakes a shard from any thread, once it is there.
+#[derive(Clone, Default)]
+pub(crate) struct Nudge(Arc<Mutex<Option<ForeignSender<()>>>>);
+
+impl Nudge {
+    pub(crate) fn nudge(&self) {
+        if let Some(sender) = &*self.0.lock() {
+            // Full: the shard has not looked at the last ones yet. Closed: it has ended.
+            let _ = sender.try_send(());
+        }
+    }
+}
+
+/// One shard's ends of the channels, by the number of the other shard.
+pub(crate) struct Wiring {
+    to: Vec<Option<SharedSender<Parcel>>>,
+    from: Vec<Option<SharedReceiver<Parcel>>>,
+}
+
+/// The channels between `shards` shards.
+pub(crate) fn wire(shards: usize) -> Vec<Wiring> {
+    let empty = || Wiring {
+        to: (0..shards).map(|_| None).collect(),
+        from: (0..shards).map(|_| None).collect(),
+    };
+    let mut all: Vec<Wiring> = (0..shards).map(|_| empty()).collect();
+    for sender in 0..shards {
+        for receiver in 0..shards {
+            if sender != receiver {
+                let (to, from) = new_bounded(CHANNEL_BOUND);
+                all[sender].to[receiver] = Some(to);
+                all[receiver].from[sender] = Some(from);
+            }
+        }
+    }
+    all
+}
+
+/// What a shard's thread is started with.
+pub(crate) struct Settings {
+    pub(crate) id: ShardId,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) io_memory_bytes: usize,
+    pub(crate) spin_before_park: Duration,
+    pub(crate) name: String,
+    pub(crate) nudge: Nudge,
+}
+
+/// Runs a shard on this thread until it ends. `ready` hears once whether it could be started.
+///
+/// Returns how the shard ended.
+pub(crate) fn run(
+    settings: Settings,
+    wiring: Wiring,
+    node: &Arc<Node>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) -> Ending {
+    let id = settings.id;
+    let ending = catch_unwind(AssertUnwindSafe(|| run_executor(settings, wiring, node, ready)));
+    let ending = ending.unwrap_or_else(|payload| Ending::Panicked(super::panic_message(&*payload)));
+    if let Ending::Panicked(message) = &ending {
+        node.poison(id);
+        // In case the panic came before the report; a second one is not read.
+        let _ = ready.send(Err(format!("shard {id} panicked while it started: {message}")));
+    }
+    ending
+}
+
+fn run_executor(
+    settings: Settings,
+    wiring: Wiring,
+    node: &Arc<Node>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) -> Ending {
+    let placement = settings.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let executor = LocalExecutorBuilder::new(placement)
+        .name(&settings.name)
+        .io_memory(settings.io_memory_bytes)
+        .spin_before_park(settings.spin_before_park)
+        // Not on the shard's core, and a long unlink must not hold up a rename.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(2))
+        .make();
+    let executor = match executor {
+        Ok(executor) => executor,
+        Err(error) => {
+            // Drops the channels' ends, so that the other shards' connecting ends too.
+            drop(wiring);
+            let _ = ready.send(Err(format!("shard {} can't be started: {error}", settings.id)));
+            return Ending::Stopped;
+        }
+    };
+    let shard = Rc::new(Shard::new(settings.id, Arc::clone(node)));
+    let context = Context::new(settings.id, node.shards(), Body::Uring(Rc::clone(&shard)));
+    shard
+        .context
+        .set(Rc::downgrade(&context))
+        .unwrap_or_else(|_| unreachable!("a shard is new"));
+    let _entered = context::enter(&context);
+    let ending = executor.run(live(Rc::clone(&context), shard, wiring, settings.nudge, ready.clone()));
+    drop(executor);
+    ending
+}
+
+/// The executor's main future: the whole life of the shard.
+async fn live(
+    context: Rc<Context>,
+    shard: Rc<Shard>,
+    wiring: Wiring,
+    nudge: Nudge,
+    ready: mpsc::Sender<Result<(), String>>,
+) -> Ending {
+    let nudged = connect(&context, &shard, wiring, &nudge).await;
+    context.spawn_unit(
+        TaskClass::Request,
+        "inbox",
+        take_jobs(Rc::clone(&context), Rc::clone(&shard), nudged),
+    );
+    let ticker = Ticker {
+        shard: Rc::clone(&shard),
+        context: Rc::clone(&context),
+        timer: None,
+    };
+    context.spawn_unit(TaskClass::Request, "ticker", ticker);
+    let _ = ready.send(Ok(()));
+
+    let ending = std::future::poll_fn(|cx| match &*shard.ending.borrow() {
+        Some(ending) => Poll::Ready(ending.clone()),
+        None => {
+            shard.main.set(Some(cx.waker().clone()));
+            Poll::Pending
+        }
+    })
+    .await;
+
+    match &ending {
+        Ending::Stopped => shard.inbox().close(Stopped::Stopped),
+        Ending::Panicked(_) => shard.node.poison(shard.id),
+    }
+    context.close_tasks();
+    let mut passes = 0u32;
+    while context.tasks.live() > 0 || shard.in_flight.get() > 0 {
+        passes += 1;
+        if passes < 100 {
+            pass().await;
+        } else {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        // What was spawned by a destructor.
+        context.close_tasks();
+    }
+    context::clear_root();
+    shard.outgoing.borrow_mut().clear();
+    *nudge.0.lock() = None;
+    // Files that were dropped are closed by the next passes.
+    while shard.in_flight.get() > 0 || context.tasks.live() > 0 {
+        context.close_tasks();
+        pass().await;
+    }
+    pass().await;
+    pass().await;
+    ending
+}
+
+/// Connects all channels; returns the receiving end of the nudges.
+async fn connect(context: &Rc<Context>, shard: &Rc<Shard>, wiring: Wiring, nudge: &Nudge) -> ConnectedReceiver<()> {
+    // Each connection waits for its other end, so all are begun before any is awaited.
+    let (nudge_to, nudge_from) = new_bounded(16);
+    let nudge_to = glommio::spawn_local(async move { nudge_to.connect().await.into_foreign() });
+    let nudge_from = glommio::spawn_local(nudge_from.connect());
+    let connecting = |channel: Option<SharedSender<Parcel>>| channel.map(|c| glommio::spawn_local(c.connect()));
+    let to: Vec<_> = wiring.to.into_iter().map(connecting).collect();
+    let connecting = |channel: Option<SharedReceiver<Parcel>>| channel.map(|c| glommio::spawn_local(c.connect()));
+    let from: Vec<_> = wiring.from.into_iter().map(connecting).collect();
+    for (number, task) in to.into_iter().enumerate() {
+        if let Some(task) = task {
+            let sender = task.await;
+            let outgoing = Outgoing {
+                sender,
+                overflow: RefCell::default(),
+                flushing: false.into(),
+            };
+            shard.outgoing.borrow_mut()[number] = Some(Rc::new(outgoing));
+        }
+    }
+    for task in from.into_iter().flatten() {
+        let receiver = task.await;
+        context.spawn_unit(
+            TaskClass::Request,
+            "messages from another shard",
+            take_messages(receiver),
+        );
+    }
+    *nudge.0.lock() = Some(nudge_to.await);
+    nudge_from.await
+}
+
+/// Receives from one shard, for the life of both.
+async fn take_messages(receiver: ConnectedReceiver<Parcel>) {
+    let mut taken = 0;
+    while let Some(message) = receiver.recv().await {
+        cross::deliver(message.into_inner());
+        taken += 1;
+        if taken % BATCH == 0 {
+            breathe().await;
+        }
+    }
+}
+
+/// Empties the inbox whenever the shard is nudged, and learns what all shards must learn.
+async fn take_jobs(context: Rc<Context>, shard: Rc<Shard>, nudged: ConnectedReceiver<()>) {
+    let inbox = Arc::clone(shard.inbox());
+    loop {
+        if shard.node.stopping.load(Ordering::Acquire) {
+            shard.end(Ending::Stopped);
+        }
+        shard.look_for_deaths(&context);
+        while inbox.drain(BATCH, |job| job()) == BATCH {
+            breathe().await;
+        }
+        if nudged.recv().await.is_none() {
+            return;
+        }
+    }
+}
