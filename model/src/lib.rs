@@ -19,6 +19,7 @@ mod clustering;
 mod deletion;
 mod error;
 mod ids;
+mod merge;
 mod mutation;
 mod row;
 mod schema;
@@ -30,6 +31,7 @@ pub mod varint;
 pub use deletion::Deletion;
 pub use error::ModelError;
 pub use ids::{ColumnId, TableId};
+pub use merge::{Merge, MergeCounts, Step};
 pub use mutation::{Mutation, MutationBuilder, MutationRef, RangeIter, RowIter};
 pub use row::{
     CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, RowBuilder, RowRef, Shadowed, live_row, merge_rows,

@@ -25,9 +25,12 @@ mod builder;
 mod encode;
 mod live;
 mod merge;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use builder::RowBuilder;
 pub use live::{Columns, Live, LiveRow, live_row};
+pub(crate) use merge::shadow_row_counted;
 pub use merge::{Shadowed, merge_rows, shadow_row};
 
 use crate::{ColumnId, Deletion, ModelError, varint};
