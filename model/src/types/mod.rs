@@ -9,8 +9,6 @@ mod elements;
 mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
 mod validate;
 mod value;
 

@@ -1,0 +1,203 @@
+//! Random partitions, written with small blocks and read back by random slices in both directions, against a naive model.
+//!
+//! `SCROLLBACK_SEED=17 cargo test -p scrollback-sstable --test model_slices` repeats one seed.
+
+mod common;
+
+use std::rc::Rc;
+
+use common::{Owned, Partition, Rng, Thing};
+use model::{Direction, Item, Peek, RowRef, RowSource, Slice};
+use scrollback_sstable::{BlockCache, Cursor, Table, Writer, offline};
+
+fn thing(item: Item<'_>) -> Thing {
+    match item {
+        Item::Row { clustering, row } => Thing::Row(clustering.to_vec(), row.bytes().to_vec()),
+        Item::RangeChange { position, deletion } => Thing::Change(position.to_vec(), deletion),
+    }
+}
+
+fn place(thing: &Thing) -> &[u8] {
+    match thing {
+        Thing::Row(position, _) | Thing::Change(position, _) => position,
+    }
+}
+
+/// The next item; checks that no pending position promised too much.
+async fn next(cursor: &mut Cursor, direction: Direction) -> Option<Thing> {
+    let mut promised: Option<Vec<u8>> = None;
+    loop {
+        match cursor.peek() {
+            Peek::End => return None,
+            Peek::Item(item) => {
+                let got = thing(item);
+                if let Some(promised) = promised {
+                    assert!(
+                        direction.compare(&promised, place(&got)).is_le(),
+                        "pending at {promised:02x?}, then {got:02x?}"
+                    );
+                }
+                return Some(got);
+            }
+            Peek::Pending { position } => {
+                if let Some(promised) = &promised {
+                    assert!(direction.compare(promised, position).is_le(), "a bound that goes back");
+                }
+                promised = Some(position.to_vec());
+            }
+        }
+        cursor.fill().await.unwrap();
+    }
+}
+
+async fn read(cursor: &mut Cursor, direction: Direction) -> Vec<Thing> {
+    let mut out = Vec::new();
+    while let Some(thing) = next(cursor, direction).await {
+        out.push(thing);
+        cursor.advance();
+    }
+    out
+}
+
+/// Reads with `skip_covered` thrown in at random: what is passed over must be rows that are covered and within the bound.
+async fn read_skipping(cursor: &mut Cursor, direction: Direction, expected: &[Thing], rng: &mut Rng) {
+    let mut at = 0;
+    loop {
+        if rng.one_in(3) {
+            let timestamp = rng.below(230) as i64;
+            let until = (!rng.one_in(3)).then(|| common::position(rng));
+            let passed = cursor.skip_covered(timestamp, until.as_deref());
+            // A pending cursor may have to be filled before it can pass over anything.
+            let got = next(cursor, direction).await;
+            let from = at;
+            while at < expected.len() && Some(&expected[at]) != got.as_ref() {
+                let Thing::Row(position, body) = &expected[at] else {
+                    panic!("{:02x?} was passed over", expected[at])
+                };
+                let max = RowRef::parse(body).unwrap().max_timestamp();
+                assert!(max <= timestamp, "a row of {max} was passed over at {timestamp}");
+                if let Some(until) = &until {
+                    let within = match direction {
+                        Direction::Forward => position < until,
+                        Direction::Reverse => position >= until,
+                    };
+                    assert!(within, "{position:02x?} was passed over, but the bound is {until:02x?}");
+                }
+                at += 1;
+            }
+            assert_eq!(got.as_ref(), expected.get(at));
+            assert!(
+                passed >= (at - from) as u64,
+                "{passed} rows counted, {} passed over",
+                at - from
+            );
+        }
+        let got = next(cursor, direction).await;
+        assert_eq!(got.as_ref(), expected.get(at));
+        if got.is_none() {
+            return;
+        }
+        at += 1;
+        cursor.advance();
+    }
+}
+
+async fn check(path: &std::path::Path, partitions: &[Partition], rng: &mut Rng) {
+    let options = common::tiny_options(rng);
+    let fragments = common::fragments(partitions);
+    let mut writer = Writer::create(path, options.clone(), rng.below(100_000)).await.unwrap();
+    for fragment in &fragments {
+        writer.append(fragment.fragment()).await.unwrap();
+    }
+    let summary = writer.seal().await.unwrap();
+
+    let cache = Rc::new(BlockCache::new([0, 1 << 12, 1 << 20][rng.below(3) as usize]));
+    let table = Table::open(path, options.generation, summary.file_bytes, cache)
+        .await
+        .unwrap();
+    assert_eq!(table.statistics(), &summary.statistics);
+    let heads = partitions
+        .iter()
+        .any(|p| p.static_row.is_some() || !p.deletion.is_live());
+    assert_eq!(summary.statistics.partition_heads, heads);
+
+    let mut after: Option<(model::Token, Vec<u8>)> = None;
+    for p in partitions {
+        assert!(table.may_contain(p.token, &p.key));
+        let next = table
+            .next_partition(after.as_ref().map(|(t, k)| (*t, k.as_slice())))
+            .await
+            .unwrap();
+        assert_eq!(next, Some((p.token, p.key.clone())));
+        after = next;
+        let head = table.head(p.token, &p.key).await.unwrap().unwrap();
+        assert_eq!((head.deletion, &head.static_row), (p.deletion, &p.static_row));
+    }
+    assert_eq!(
+        table
+            .next_partition(after.as_ref().map(|(t, k)| (*t, k.as_slice())))
+            .await
+            .unwrap(),
+        None
+    );
+
+    // Partitions that are not there, next to those that are.
+    for p in partitions {
+        for other in [[&p.key[..], &[0]].concat(), p.key[..p.key.len() - 1].to_vec()] {
+            if partitions.iter().any(|p| p.key == other) {
+                continue;
+            }
+            let mut cursor = table.cursor(p.token, &other, Slice::all(), Direction::Forward);
+            assert_eq!(read(&mut cursor, Direction::Forward).await, []);
+            let mut cursor = table.cursor(p.token, &other, Slice::all(), Direction::Reverse);
+            assert_eq!(read(&mut cursor, Direction::Reverse).await, []);
+            assert_eq!(table.head(p.token, &other).await.unwrap(), None);
+            let next = table.next_partition(Some((p.token, &other))).await.unwrap();
+            let expected = partitions.iter().find(|q| (q.token, &q.key) > (p.token, &other));
+            assert_eq!(next, expected.map(|q| (q.token, q.key.clone())));
+        }
+    }
+
+    for _ in 0..30 {
+        let p = &partitions[rng.below(partitions.len() as u64) as usize];
+        let slice = common::slice(rng);
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let expected = p.read(&slice, direction);
+            let mut cursor = table.cursor(p.token, &p.key, slice.clone(), direction);
+            assert_eq!(
+                read(&mut cursor, direction).await,
+                expected,
+                "{slice:02x?} {direction:?} of {p:02x?}"
+            );
+            let mut cursor = table.cursor(p.token, &p.key, slice.clone(), direction);
+            read_skipping(&mut cursor, direction, &expected, rng).await;
+        }
+    }
+    table.close().await.unwrap();
+
+    // What the writer streamed is what the encoder gives at once, and it verifies.
+    let bytes = common::encode(options, partitions);
+    let on_disk = offline::Map::open(path).unwrap();
+    assert_eq!(on_disk.len() as u64, summary.file_bytes);
+    assert!(*on_disk == bytes[..], "the writer's bytes are not the encoder's");
+    let mut again = Vec::new();
+    let verified = offline::scan(&bytes, &mut |_, fragment| again.push(Owned::of(fragment))).unwrap();
+    assert_eq!(verified.partitions, partitions.len() as u64);
+    assert!(again == fragments, "what was read in order is not what was written");
+    drop(on_disk);
+    runtime::disk::remove(path).await.unwrap();
+}
+
+#[test]
+fn slices_of_random_partitions_on_real_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.sst");
+    common::on_shard(move || async move {
+        for seed in common::seeds(150) {
+            eprintln!("SCROLLBACK_SEED={seed} cargo test -p scrollback-sstable --test model_slices");
+            let mut rng = Rng(seed);
+            let partitions = common::partitions(&mut rng);
+            check(&path, &partitions, &mut rng).await;
+        }
+    });
+}
