@@ -1,0 +1,282 @@
+//! Reading a log back after a start: every valid record in order, and whether what follows is a torn tail or damage.
+//!
+//! 1. List the folder; from the highest id downwards read headers until everything that is needed is known ([`Plan`]).
+//! 2. Walk the segments through a window of a megabyte and deliver their records.
+//! 3. At the first place without a valid record search all that follows for headers that vouch for a later position.
+
+use std::fmt;
+use std::ops::AsyncFnMut;
+use std::path::{Path, PathBuf};
+
+use runtime::Break;
+use runtime::disk::{self, File, ReadBuf};
+
+use crate::LogPosition;
+use crate::error::Error;
+use crate::format::{BLOCK, FIRST_RECORD, SegmentHeader, SegmentName, VERSION};
+use crate::plan::{Listed, Plan, Refusal};
+use crate::segments;
+use crate::walk::{SEARCH_OVERLAP, Step, Traces, Walker, begins_here};
+
+/// Bytes read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes searched between two breaths.
+const SEARCH_BYTES: usize = 16 << 10;
+
+/// Records at the end of the log that were never acknowledged, and are dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// Where the first broken record begins.
+    pub offset: u64,
+    /// Bytes from there on, later segments included, that hold traces of records.
+    pub bytes: u64,
+}
+
+/// What a replay has found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Records delivered.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Segments that belong to the log.
+    pub segments: u64,
+    /// What was dropped at the end, if something was.
+    pub torn: Option<TornTail>,
+    /// The end of the last record delivered; segment `from_segment`, offset 0 if there was none.
+    pub end: LogPosition,
+    /// The lowest id that was never used: the floor for the manifest, then the first segment of the new log.
+    pub next_segment: u64,
+    /// The node and shard that wrote the log; `None` if there was no segment.
+    pub writer: Option<([u8; 16], u16)>,
+}
+
+/// Why a replay ended early.
+#[derive(Debug)]
+pub enum ReplayError<E> {
+    /// The log can't be read, or is damaged.
+    Log(Error),
+    /// The consumer of the records refused.
+    Consumer(E),
+}
+
+impl<E> From<Error> for ReplayError<E> {
+    fn from(error: Error) -> Self {
+        ReplayError::Log(error)
+    }
+}
+
+impl<E> From<runtime::Error> for ReplayError<E> {
+    fn from(error: runtime::Error) -> Self {
+        ReplayError::Log(error.into())
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ReplayError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReplayError::Log(error) => error.fmt(f),
+            ReplayError::Consumer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ReplayError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ReplayError::Log(error) => error.source(),
+            ReplayError::Consumer(error) => error.source(),
+        }
+    }
+}
+
+/// Delivers every record of the log in `dir`, from segment `from_segment` on, in order, with the position of its end.
+///
+/// `from_segment` is the manifest's floor: older segments are ignored. A folder that does not exist is an empty log. Nothing is
+/// changed on disk. Memory: two windows of a megabyte, or the longest record.
+///
+/// # Errors
+/// [`Error::Corrupt`], [`Error::Missing`], [`Error::TooNew`]: some of what had been durable may not be readable; records before that
+/// place have been delivered already and must not be taken for the whole. [`Error::Io`].
+/// # Panics
+/// Off-shard.
+pub async fn replay<E>(
+    dir: &Path,
+    from_segment: u64,
+    mut each: impl AsyncFnMut(LogPosition, &[u8]) -> Result<(), E>,
+) -> Result<Report, ReplayError<E>> {
+    let mut report = Report {
+        end: LogPosition { segment: from_segment, offset: 0 },
+        next_segment: from_segment,
+        ..Report::default()
+    };
+    if !disk::exists(dir).await? {
+        return Ok(report);
+    }
+    let listing = segments::list(dir).await?;
+    if let Some((name, _)) = listing.segments.last() {
+        report.next_segment = from_segment.max(name.id + 1);
+    }
+    let headers = plan(dir, &listing.segments, from_segment).await?;
+    report.segments = headers.len() as u64;
+    report.writer = headers.first().map(|header| (header.host_id, header.shard));
+
+    let mut headers = headers.iter();
+    let mut stop = None;
+    for header in headers.by_ref() {
+        let mut window = Window::open(dir, header).await?;
+        let stopped = walk(header, &mut window, &mut report, &mut each).await?;
+        if let Some((walker, what)) = stopped {
+            stop = Some((header.name, walker, what, window));
+            break;
+        }
+        window.file.close().await?;
+    }
+    let Some((name, walker, what, mut window)) = stop else {
+        return Ok(report);
+    };
+
+    let path = segments::path(dir, name);
+    let damaged = |what| Error::Corrupt { path: path.clone(), offset: u64::from(walker.offset()), what };
+    let mut torn_bytes = 0;
+    let mut traces = Traces::default();
+    search(&mut window, walker.offset(), &mut traces).await?;
+    if traces.vouched > walker.position() {
+        return Err(damaged(what).into());
+    }
+    if traces.headers > 0 || begins_here(window.at(walker.offset(), 1).await?, walker.offset(), name) {
+        let block_end = (u64::from(walker.offset()) + 1).next_multiple_of(BLOCK as u64);
+        torn_bytes += traces.end_offset.max(block_end).min(window.len()) - u64::from(walker.offset());
+    }
+    window.file.close().await?;
+    for header in headers {
+        let mut traces = Traces::default();
+        let mut window = Window::open(dir, header).await?;
+        search(&mut window, FIRST_RECORD, &mut traces).await?;
+        if traces.vouched > walker.position() {
+            return Err(damaged("durable records are not readable from here on").into());
+        }
+        torn_bytes += traces.end_offset.min(window.len()).saturating_sub(u64::from(FIRST_RECORD));
+        window.file.close().await?;
+    }
+    if torn_bytes > 0 {
+        report.torn = Some(TornTail { path, offset: u64::from(walker.offset()), bytes: torn_bytes });
+    }
+    Ok(report)
+}
+
+/// Reads headers from the highest id downwards until it is known which segments are needed.
+async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> Result<Vec<SegmentHeader>, Error> {
+    let refused = |refusal| match refusal {
+        Refusal::Corrupt { name, offset, what } => Error::Corrupt { path: segments::path(dir, name), offset, what },
+        Refusal::Missing { segment } => Error::Missing { dir: dir.to_path_buf(), segment },
+        Refusal::TooNew { name, found } => {
+            Error::TooNew { path: segments::path(dir, name), found, newest_known: VERSION }
+        }
+    };
+    let mut plan = Plan::new(from_segment);
+    for &(name, file_len) in listed.iter().rev() {
+        let listed = Listed { name, file_len };
+        if !plan.wants(&listed) {
+            break;
+        }
+        let file = File::open_read(&segments::path(dir, name)).await?;
+        let block = file.read(0, usize::try_from(file_len).unwrap_or(BLOCK).min(BLOCK)).await;
+        file.close().await?;
+        plan.take(listed, SegmentHeader::decode(&block?)).map_err(refused)?;
+    }
+    plan.finish().map_err(refused)
+}
+
+/// Delivers the records of one segment. Stops at the first place without a valid one: the walker stands there.
+async fn walk<E>(
+    header: &SegmentHeader,
+    window: &mut Window,
+    report: &mut Report,
+    each: &mut impl AsyncFnMut(LogPosition, &[u8]) -> Result<(), E>,
+) -> Result<Option<(Walker, &'static str)>, ReplayError<E>> {
+    let checksums = !runtime::broken(Break::IgnoreReplayChecksum);
+    let mut walker = Walker::new(header, checksums);
+    let mut need = 1;
+    loop {
+        let offset = walker.offset();
+        let bytes = if offset < header.segment_bytes { window.at(offset, need).await? } else { &[] };
+        need = 1;
+        match walker.step(bytes) {
+            Step::Need(bytes) => need = bytes,
+            Step::Record(record) => {
+                report.records += 1;
+                report.bytes += record.payload.len() as u64;
+                report.end = record.end();
+                each(record.end(), record.payload).await.map_err(ReplayError::Consumer)?;
+                runtime::breathe().await;
+            }
+            Step::Fill(_) => runtime::breathe().await,
+            Step::End => return Ok(None),
+            Step::Invalid(what) => return Ok(Some((walker, what))),
+            Step::Unknown(what) => return Err(window.damaged(offset, what).into()),
+        }
+    }
+}
+
+/// Looks for valid headers from `offset` to the end of the segment.
+async fn search(window: &mut Window, offset: u32, traces: &mut Traces) -> Result<(), Error> {
+    let (name, segment_bytes) = (window.name, window.segment_bytes);
+    let mut offset = offset;
+    loop {
+        let bytes = window.at(offset, SEARCH_BYTES).await?;
+        let bytes = &bytes[..bytes.len().min(SEARCH_BYTES)];
+        traces.search(bytes, offset, name);
+        let end = offset + bytes.len() as u32;
+        if end == segment_bytes {
+            return Ok(());
+        }
+        offset = end - SEARCH_OVERLAP as u32;
+        runtime::breathe().await;
+    }
+}
+
+/// A segment's file, seen through a part of it that was read.
+struct Window {
+    file: File,
+    name: SegmentName,
+    segment_bytes: u32,
+    bytes: Option<(u32, ReadBuf)>,
+}
+
+impl Window {
+    async fn open(dir: &Path, header: &SegmentHeader) -> Result<Window, Error> {
+        let file = File::open_read(&segments::path(dir, header.name)).await?;
+        Ok(Window { file, name: header.name, segment_bytes: header.segment_bytes, bytes: None })
+    }
+
+    fn len(&self) -> u64 {
+        u64::from(self.segment_bytes)
+    }
+
+    fn damaged(&self, offset: u32, what: &'static str) -> Error {
+        Error::Corrupt { path: self.file.path().to_path_buf(), offset: u64::from(offset), what }
+    }
+
+    /// The bytes from `offset` on, at least `need` of them unless the segment ends before. At most a segment is read, whose length
+    /// was compared with the file's.
+    async fn at(&mut self, offset: u32, need: usize) -> Result<&[u8], Error> {
+        let left = (self.segment_bytes - offset) as usize;
+        let need = need.min(left);
+        let has = |(from, bytes): &(u32, ReadBuf)| {
+            offset >= *from && (offset - from) as usize + need <= bytes.len()
+        };
+        if !self.bytes.as_ref().is_some_and(has) {
+            self.bytes = None;
+            let from = offset - offset % BLOCK as u32;
+            let skip = (offset - from) as usize;
+            let len = WINDOW_BYTES.max((skip + need).next_multiple_of(BLOCK));
+            let len = len.min((self.segment_bytes - from) as usize);
+            self.bytes = Some((from, self.file.read(u64::from(from), len).await?));
+        }
+        let (from, bytes) = self.bytes.as_ref().expect("just read, or there already");
+        Ok(&bytes[(offset - from) as usize..])
+    }
+}
