@@ -24,7 +24,10 @@ pub(crate) struct Pool {
 impl Pool {
     pub fn new(group_bytes_max: usize) -> Rc<Pool> {
         let bytes_max = group_bytes_max.next_multiple_of(BLOCK).next_power_of_two();
-        Rc::new(Pool { free: RefCell::new(Vec::with_capacity(KEPT)), bytes_max })
+        Rc::new(Pool {
+            free: RefCell::new(Vec::with_capacity(KEPT)),
+            bytes_max,
+        })
     }
 
     fn take(&self, bytes: usize) -> Rc<Buf> {
@@ -32,7 +35,9 @@ impl Pool {
         match pooled {
             Some(mut buf) if buf.capacity() >= bytes => {
                 let capacity = buf.capacity();
-                Rc::get_mut(&mut buf).expect("only buffers that nobody else holds are kept").set_len(capacity);
+                Rc::get_mut(&mut buf)
+                    .expect("only buffers that nobody else holds are kept")
+                    .set_len(capacity);
                 buf
             }
             // A smaller one goes: the log has grown out of it.
@@ -57,7 +62,10 @@ pub(crate) struct GroupBuffer {
 
 impl GroupBuffer {
     pub fn new(pool: &Pool, bytes: usize) -> GroupBuffer {
-        GroupBuffer { buf: pool.take(bytes), used: 0 }
+        GroupBuffer {
+            buf: pool.take(bytes),
+            used: 0,
+        }
     }
 
     pub fn used(&self) -> usize {
@@ -90,7 +98,9 @@ impl GroupBuffer {
             format::encode_fill(self.tail(pool, bytes), salt, at, vouched);
             self.used += bytes;
         }
-        Rc::get_mut(&mut self.buf).expect("the open group's buffer is ours alone").set_len(self.used);
+        Rc::get_mut(&mut self.buf)
+            .expect("the open group's buffer is ours alone")
+            .set_len(self.used);
         self.buf
     }
 }

@@ -62,12 +62,20 @@ impl fmt::Display for Error {
         match self {
             Error::Io(_) => f.write_str("commit log I/O failed"),
             Error::Corrupt { path, offset, what } => {
-                write!(f, "commit log segment {} is damaged at offset {offset}: {what}", path.display())
+                write!(
+                    f,
+                    "commit log segment {} is damaged at offset {offset}: {what}",
+                    path.display()
+                )
             }
             Error::Missing { dir, segment } => {
                 write!(f, "commit log segment {segment:016x} is missing from {}", dir.display())
             }
-            Error::TooNew { path, found, newest_known } => write!(
+            Error::TooNew {
+                path,
+                found,
+                newest_known,
+            } => write!(
                 f,
                 "commit log segment {} has format version {found}, this release reads up to {newest_known}",
                 path.display()

@@ -33,6 +33,7 @@ pub const RECORD_HEADER_LEN: usize = 32;
 /// Where the first record of a segment begins.
 pub const FIRST_RECORD: u32 = BLOCK as u32;
 
+const _: () = assert!(BLOCK == runtime::disk::BLOCK);
 const _: () = assert!(HEADER_LEN == 8 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 16 + 4 + 4);
 const _: () = assert!(RECORD_HEADER_LEN == 4 + 4 + 4 + 4 + 8 + 4 + 2 + 1 + 1);
 const _: () = assert!(BLOCK.is_multiple_of(RECORD_HEADER_LEN) && HEADER_LEN <= BLOCK);

@@ -270,13 +270,19 @@ impl Log {
     /// If the log has grown past three quarters of its bound: flush the tables that pin positions below this one, then release.
     pub fn over_limit(&self) -> Option<LogPosition> {
         let state = self.0.state.borrow();
-        let too_many = state.held_count().checked_sub(self.0.options.held_max()).filter(|&n| n > 0)?;
-        Some(LogPosition { segment: state.oldest_held() + too_many as u64, offset: 0 })
+        let too_many = state
+            .held_count()
+            .checked_sub(self.0.options.held_max())
+            .filter(|&n| n > 0)?;
+        Some(LogPosition {
+            segment: state.oldest_held() + too_many as u64,
+            offset: 0,
+        })
     }
 
     /// The id after the highest one in use: a floor for a manifest that has everything.
     pub fn next_segment(&self) -> u64 {
-        self.0.state.borrow().next_segment()
+        self.0.state.borrow().next_segment
     }
 
     /// The first failure of a write or sync, if there was one.
@@ -316,7 +322,9 @@ impl Log {
         }
         loop {
             // Not all at once: a dropped `close` must leave the others to the next one.
-            let Some(task) = inner.tasks.borrow_mut().pop() else { break };
+            let Some(task) = inner.tasks.borrow_mut().pop() else {
+                break;
+            };
             task.await;
         }
         let files = inner.state.borrow_mut().take_files();
@@ -331,9 +339,23 @@ impl Log {
 }
 
 fn new_header(options: &Options, id: u64, oldest: u64) -> SegmentHeader {
-    let name = SegmentName { id, salt: runtime::random::u64() as u32 };
-    let Options { segment_bytes, shard, host_id, .. } = *options;
-    SegmentHeader { name, oldest, segment_bytes, shard, host_id }
+    let name = SegmentName {
+        id,
+        salt: runtime::random::u64() as u32,
+    };
+    let Options {
+        segment_bytes,
+        shard,
+        host_id,
+        ..
+    } = *options;
+    SegmentHeader {
+        name,
+        oldest,
+        segment_bytes,
+        shard,
+        host_id,
+    }
 }
 
 fn count_segment(state: &mut State, created: bool) {
@@ -372,7 +394,11 @@ impl Inner {
 
     fn usable(&self, state: &State) -> Result<()> {
         self.not_poisoned(state)?;
-        if state.phase == Phase::Open { Ok(()) } else { Err(Error::Closed) }
+        if state.phase == Phase::Open {
+            Ok(())
+        } else {
+            Err(Error::Closed)
+        }
     }
 
     /// Whether the tasks should end.
@@ -389,7 +415,15 @@ impl Inner {
     }
 
     fn wake_all(&self) {
-        for notify in [&self.work, &self.house, &self.clock, &self.ready, &self.durable, &self.room, &self.stop] {
+        for notify in [
+            &self.work,
+            &self.house,
+            &self.clock,
+            &self.ready,
+            &self.durable,
+            &self.room,
+            &self.stop,
+        ] {
             notify.notify_all();
             // Kept for who is not waiting at this moment: it must see the change too.
             notify.notify_one();
@@ -570,7 +604,11 @@ async fn keep_house(inner: Rc<Inner>) {
             let mut state = inner.state.borrow_mut();
             let files_max = inner.options.files_max();
             let chore = if state.spare.is_some() {
-                let superfluous = if state.file_count() > files_max { state.free.pop() } else { None };
+                let superfluous = if state.file_count() > files_max {
+                    state.free.pop()
+                } else {
+                    None
+                };
                 superfluous.map_or(Chore::Nothing, Chore::Remove)
             } else if let Some(old) = state.free.pop() {
                 Chore::Recycle(old)
@@ -579,7 +617,7 @@ async fn keep_house(inner: Rc<Inner>) {
             } else {
                 Chore::Nothing
             };
-            let mut header = new_header(&inner.options, state.next_segment(), state.oldest_held());
+            let mut header = new_header(&inner.options, state.next_segment, state.oldest_held());
             header.name = inner.preparing.get().unwrap_or(header.name);
             (chore, header)
         };
@@ -609,8 +647,7 @@ async fn keep_house(inner: Rc<Inner>) {
                 retry = RETRY_MIN;
                 {
                     let mut state = inner.state.borrow_mut();
-                    state.spare = Some(spare);
-                    state.spare_blocked = None;
+                    state.put_spare(spare);
                     count_segment(&mut state, created);
                 }
                 inner.room.notify_one();

@@ -77,7 +77,9 @@ impl Options {
         let refuse = |sentence: String| Err(Error::Options(sentence));
         let segment_bytes = self.segment_bytes as usize;
         if !segment_bytes.is_multiple_of(BLOCK) || !(4 * BLOCK..=1 << 30).contains(&segment_bytes) {
-            return refuse(format!("log segments of {segment_bytes} bytes: want a multiple of 4096 from 16 KiB to 1 GiB"));
+            return refuse(format!(
+                "log segments of {segment_bytes} bytes: want a multiple of 4096 from 16 KiB to 1 GiB"
+            ));
         }
         // The vouched position names its segment by a distance of 16 bits.
         if !(4..=60_000).contains(&self.files_max()) {
@@ -88,7 +90,10 @@ impl Options {
             ));
         }
         if self.group_bytes_max < BLOCK {
-            return refuse(format!("log groups of at most {} bytes: want at least 4096", self.group_bytes_max));
+            return refuse(format!(
+                "log groups of at most {} bytes: want at least 4096",
+                self.group_bytes_max
+            ));
         }
         Ok(())
     }

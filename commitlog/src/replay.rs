@@ -108,7 +108,10 @@ pub async fn replay<E>(
     mut each: impl AsyncFnMut(LogPosition, &[u8]) -> Result<(), E>,
 ) -> Result<Report, ReplayError<E>> {
     let mut report = Report {
-        end: LogPosition { segment: from_segment, offset: 0 },
+        end: LogPosition {
+            segment: from_segment,
+            offset: 0,
+        },
         next_segment: from_segment,
         ..Report::default()
     };
@@ -139,7 +142,11 @@ pub async fn replay<E>(
     };
 
     let path = segments::path(dir, name);
-    let damaged = |what| Error::Corrupt { path: path.clone(), offset: u64::from(walker.offset()), what };
+    let damaged = |what| Error::Corrupt {
+        path: path.clone(),
+        offset: u64::from(walker.offset()),
+        what,
+    };
     let mut torn_bytes = 0;
     let mut traces = Traces::default();
     search(&mut window, walker.offset(), &mut traces).await?;
@@ -158,11 +165,18 @@ pub async fn replay<E>(
         if traces.vouched > walker.position() {
             return Err(damaged("durable records are not readable from here on").into());
         }
-        torn_bytes += traces.end_offset.min(window.len()).saturating_sub(u64::from(FIRST_RECORD));
+        torn_bytes += traces
+            .end_offset
+            .min(window.len())
+            .saturating_sub(u64::from(FIRST_RECORD));
         window.file.close().await?;
     }
     if torn_bytes > 0 {
-        report.torn = Some(TornTail { path, offset: u64::from(walker.offset()), bytes: torn_bytes });
+        report.torn = Some(TornTail {
+            path,
+            offset: u64::from(walker.offset()),
+            bytes: torn_bytes,
+        });
     }
     Ok(report)
 }
@@ -170,11 +184,20 @@ pub async fn replay<E>(
 /// Reads headers from the highest id downwards until it is known which segments are needed.
 async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> Result<Vec<SegmentHeader>, Error> {
     let refused = |refusal| match refusal {
-        Refusal::Corrupt { name, offset, what } => Error::Corrupt { path: segments::path(dir, name), offset, what },
-        Refusal::Missing { segment } => Error::Missing { dir: dir.to_path_buf(), segment },
-        Refusal::TooNew { name, found } => {
-            Error::TooNew { path: segments::path(dir, name), found, newest_known: VERSION }
-        }
+        Refusal::Corrupt { name, offset, what } => Error::Corrupt {
+            path: segments::path(dir, name),
+            offset,
+            what,
+        },
+        Refusal::Missing { segment } => Error::Missing {
+            dir: dir.to_path_buf(),
+            segment,
+        },
+        Refusal::TooNew { name, found } => Error::TooNew {
+            path: segments::path(dir, name),
+            found,
+            newest_known: VERSION,
+        },
     };
     let mut plan = Plan::new(from_segment);
     for &(name, file_len) in listed.iter().rev() {
@@ -183,7 +206,9 @@ async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> R
             break;
         }
         let file = File::open_read(&segments::path(dir, name)).await?;
-        let block = file.read(0, usize::try_from(file_len).unwrap_or(BLOCK).min(BLOCK)).await;
+        let block = file
+            .read(0, usize::try_from(file_len).unwrap_or(BLOCK).min(BLOCK))
+            .await;
         file.close().await?;
         plan.take(listed, SegmentHeader::decode(&block?)).map_err(refused)?;
     }
@@ -202,7 +227,11 @@ async fn walk<E>(
     let mut need = 1;
     loop {
         let offset = walker.offset();
-        let bytes = if offset < header.segment_bytes { window.at(offset, need).await? } else { &[] };
+        let bytes = if offset < header.segment_bytes {
+            window.at(offset, need).await?
+        } else {
+            &[]
+        };
         need = 1;
         match walker.step(bytes) {
             Step::Need(bytes) => need = bytes,
@@ -210,7 +239,9 @@ async fn walk<E>(
                 report.records += 1;
                 report.bytes += record.payload.len() as u64;
                 report.end = record.end();
-                each(record.end(), record.payload).await.map_err(ReplayError::Consumer)?;
+                each(record.end(), record.payload)
+                    .await
+                    .map_err(ReplayError::Consumer)?;
                 runtime::breathe().await;
             }
             Step::Fill(_) => runtime::breathe().await,
@@ -249,7 +280,12 @@ struct Window {
 impl Window {
     async fn open(dir: &Path, header: &SegmentHeader) -> Result<Window, Error> {
         let file = File::open_read(&segments::path(dir, header.name)).await?;
-        Ok(Window { file, name: header.name, segment_bytes: header.segment_bytes, bytes: None })
+        Ok(Window {
+            file,
+            name: header.name,
+            segment_bytes: header.segment_bytes,
+            bytes: None,
+        })
     }
 
     fn len(&self) -> u64 {
@@ -257,7 +293,11 @@ impl Window {
     }
 
     fn damaged(&self, offset: u32, what: &'static str) -> Error {
-        Error::Corrupt { path: self.file.path().to_path_buf(), offset: u64::from(offset), what }
+        Error::Corrupt {
+            path: self.file.path().to_path_buf(),
+            offset: u64::from(offset),
+            what,
+        }
     }
 
     /// The bytes from `offset` on, at least `need` of them unless the segment ends before. At most a segment is read, whose length
@@ -265,9 +305,7 @@ impl Window {
     async fn at(&mut self, offset: u32, need: usize) -> Result<&[u8], Error> {
         let left = (self.segment_bytes - offset) as usize;
         let need = need.min(left);
-        let has = |(from, bytes): &(u32, ReadBuf)| {
-            offset >= *from && (offset - from) as usize + need <= bytes.len()
-        };
+        let has = |(from, bytes): &(u32, ReadBuf)| offset >= *from && (offset - from) as usize + need <= bytes.len();
         if !self.bytes.as_ref().is_some_and(has) {
             self.bytes = None;
             let from = offset - offset % BLOCK as u32;

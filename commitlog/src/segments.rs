@@ -38,7 +38,10 @@ pub(crate) struct Failure {
 
 impl From<runtime::Error> for Failure {
     fn from(error: runtime::Error) -> Self {
-        Failure { retry: error.is_no_space(), error }
+        Failure {
+            retry: error.is_no_space(),
+            error,
+        }
     }
 }
 
@@ -47,7 +50,9 @@ async fn sync_dir(dir: &Path) -> Result<(), Failure> {
     if runtime::broken(Break::SkipDirSync) {
         return Ok(());
     }
-    disk::sync_dir(dir).await.map_err(|error| Failure { error, retry: false })
+    disk::sync_dir(dir)
+        .await
+        .map_err(|error| Failure { error, retry: false })
 }
 
 /// Makes a new segment: allocated, written with zeros, synced.
@@ -72,7 +77,10 @@ pub(crate) async fn create(dir: &Path, header: &SegmentHeader, dsync: bool) -> R
 
 async fn write_zeros(spare: &Path, header: &SegmentHeader) -> Result<(), runtime::Error> {
     let len = header.segment_bytes as usize;
-    let options = CreateOptions { dsync: false, preallocate_bytes: len as u64 };
+    let options = CreateOptions {
+        dsync: false,
+        preallocate_bytes: len as u64,
+    };
     let file = File::create(spare, options).await?;
     let written = async {
         // Not only allocated: a synchronous write into blocks that were never written also writes metadata.
@@ -128,7 +136,10 @@ async fn publish(dir: &Path, header: &SegmentHeader, dsync: bool) -> Result<Segm
     sync_dir(dir).await?;
     let dsync = dsync && !runtime::broken(Break::SkipLogSync);
     let file = File::open_write(&path, dsync).await?;
-    Ok(Segment { name: header.name, file: Rc::new(file) })
+    Ok(Segment {
+        name: header.name,
+        file: Rc::new(file),
+    })
 }
 
 /// What a log's folder holds.

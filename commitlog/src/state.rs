@@ -10,6 +10,7 @@ use std::sync::Arc;
 use runtime::Break;
 use runtime::disk::{Buf, File};
 
+use crate::LogPosition;
 use crate::buffer::{GroupBuffer, Pool};
 use crate::error::{AppendError, Error};
 use crate::format::{self, BLOCK, FIRST_RECORD, RECORD_HEADER_LEN, SegmentName};
@@ -17,7 +18,6 @@ use crate::group::Group;
 use crate::options::{Options, SyncMode};
 use crate::segments::Segment;
 use crate::stats::LogStats;
-use crate::LogPosition;
 
 /// Groups being written at one time.
 pub(crate) const IN_FLIGHT_MAX: usize = 2;
@@ -115,6 +115,8 @@ pub(crate) struct State {
     pub vouching: Vouching,
 
     pub spare: Option<Segment>,
+    /// The id of the next segment to prepare.
+    pub next_segment: u64,
     /// Why there is none, if the device is full.
     pub spare_blocked: Option<Arc<Error>>,
     /// Segments not released, oldest first; the last one is the current.
@@ -131,7 +133,10 @@ pub(crate) struct State {
 
 impl State {
     pub fn new(options: Options, first: Segment, free: Vec<SegmentName>) -> State {
-        let start = LogPosition { segment: first.name.id, offset: FIRST_RECORD };
+        let start = LogPosition {
+            segment: first.name.id,
+            offset: FIRST_RECORD,
+        };
         State {
             pool: Pool::new(options.group_bytes_max),
             options,
@@ -158,6 +163,7 @@ impl State {
             vouched: start,
             vouching: Vouching::No,
             spare: None,
+            next_segment: start.segment + 1,
             spare_blocked: None,
             free,
             retired: Vec::new(),
@@ -181,7 +187,10 @@ impl State {
         }
         let bytes_max = self.options.record_bytes_max();
         if record.len() > bytes_max {
-            return Err(AppendError::TooLarge { bytes: record.len(), bytes_max });
+            return Err(AppendError::TooLarge {
+                bytes: record.len(),
+                bytes_max,
+            });
         }
         // Whoever waits goes first; the one that was let through appends before anyone else runs.
         let let_through = std::mem::take(&mut self.let_through);
@@ -224,7 +233,10 @@ impl State {
     }
 
     fn open_end(&self) -> LogPosition {
-        LogPosition { segment: self.current.id, offset: (self.next_offset + self.open_used()) as u32 }
+        LogPosition {
+            segment: self.current.id,
+            offset: (self.next_offset + self.open_used()) as u32,
+        }
     }
 
     /// Closes the open group with a fill up to `end` (default: the next block border with place for it).
@@ -232,15 +244,24 @@ impl State {
         let open = self.open.take().unwrap_or_else(|| GroupBuffer::new(&self.pool, BLOCK));
         let used = open.used();
         let segment = self.current.id;
-        let at = LogPosition { segment, offset: (self.next_offset + used) as u32 };
+        let at = LogPosition {
+            segment,
+            offset: (self.next_offset + used) as u32,
+        };
         let end = end.unwrap_or_else(|| format::group_end(self.next_offset + used));
         let fill = end - self.next_offset - used;
         self.stats.padding_bytes += fill as u64;
         self.sealed.push_back(Sealed {
             file: Rc::clone(self.current_file.as_ref().expect("a closed log writes nothing")),
             buf: open.seal(&self.pool, self.current.salt, at, self.durable, fill),
-            start: LogPosition { segment, offset: self.next_offset as u32 },
-            end: LogPosition { segment, offset: end as u32 },
+            start: LogPosition {
+                segment,
+                offset: self.next_offset as u32,
+            },
+            end: LogPosition {
+                segment,
+                offset: end as u32,
+            },
             records_len: used,
             record_count: self.open_records,
             vouches: self.durable,
@@ -256,7 +277,11 @@ impl State {
             self.seal(Some(segment_bytes));
         }
         let spare = self.spare.take().expect("room was checked: a spare is ready");
-        assert_eq!(spare.name.id, self.current.id + 1, "segments follow one another without a gap");
+        assert_eq!(
+            spare.name.id,
+            self.current.id + 1,
+            "segments follow one another without a gap"
+        );
         self.current = spare.name;
         self.held.push_back(spare.name);
         self.retired.extend(self.current_file.replace(spare.file));
@@ -294,9 +319,17 @@ impl State {
         }
         self.stats.written_bytes += group.buf.len() as u64;
         if runtime::broken(Break::AckBeforeSync) {
-            self.hand_over(Sealed { file: Rc::clone(&group.file), buf: Rc::clone(&group.buf), ..group });
+            self.hand_over(Sealed {
+                file: Rc::clone(&group.file),
+                buf: Rc::clone(&group.buf),
+                ..group
+            });
         }
-        self.in_flight.push_back(InFlight { number, group, landed: false });
+        self.in_flight.push_back(InFlight {
+            number,
+            group,
+            landed: false,
+        });
         Some(write)
     }
 
@@ -348,7 +381,11 @@ impl State {
     }
 
     fn advance(&mut self, durable: LogPosition, vouches: LogPosition, record_count: u32) {
-        assert!(durable > self.durable, "durable fell from {} to {durable}", self.durable);
+        assert!(
+            durable > self.durable,
+            "durable fell from {} to {durable}",
+            self.durable
+        );
         self.durable = durable;
         self.vouched = vouches;
         if record_count > 0 {
@@ -458,9 +495,15 @@ impl State {
         self.held[0].id
     }
 
-    /// The id of the next segment to prepare.
-    pub fn next_segment(&self) -> u64 {
-        self.current.id + 1 + u64::from(self.spare.is_some())
+    /// A spare is ready.
+    pub fn put_spare(&mut self, spare: Segment) {
+        assert_eq!(
+            spare.name.id, self.next_segment,
+            "segments are prepared one after the other"
+        );
+        self.next_segment += 1;
+        self.spare = Some(spare);
+        self.spare_blocked = None;
     }
 
     /// How many files there are.

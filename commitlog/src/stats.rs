@@ -49,7 +49,11 @@ impl Latency {
 
     /// The mean in microseconds; 0 if there were none.
     pub fn mean_us(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.total_us as f64 / self.count as f64 }
+        if self.count == 0 {
+            0.0
+        } else {
+            self.total_us as f64 / self.count as f64
+        }
     }
 }
 
@@ -63,7 +67,15 @@ mod tests {
         for us in [0, 1, 2, 3, 4, u64::MAX] {
             latency.add(if us == u64::MAX { 1 << 40 } else { us });
         }
-        assert_eq!((latency.buckets[0], latency.buckets[1], latency.buckets[2], latency.buckets[3]), (1, 1, 2, 1));
+        assert_eq!(
+            (
+                latency.buckets[0],
+                latency.buckets[1],
+                latency.buckets[2],
+                latency.buckets[3]
+            ),
+            (1, 1, 2, 1)
+        );
         assert_eq!((latency.buckets[23], latency.count, latency.max_us), (1, 6, 1 << 40));
     }
 }

@@ -125,11 +125,18 @@ fn torn_last_group_is_a_torn_tail() {
     image.group(&[b"second"], start, a);
     for (lost, kept) in [(0, 1), (512, 2), (BLOCK, 2)] {
         let from = torn.offset as usize + lost;
-        let mut cut = Image { bytes: image.bytes.clone(), ..Image::new(4, 77, 4, 8 * BLOCK as u32) };
+        let mut cut = Image {
+            bytes: image.bytes.clone(),
+            ..Image::new(4, 77, 4, 8 * BLOCK as u32)
+        };
         cut.bytes[from..from + 512].fill(0);
         let (records, log) = read(&[cut]);
         let log = log.unwrap();
-        assert!(log.torn && records.len() == kept, "{} records without the sector at {from}", records.len());
+        assert!(
+            log.torn && records.len() == kept,
+            "{} records without the sector at {from}",
+            records.len()
+        );
         assert!(log.end >= torn && log.end < b, "ends at {}", log.end);
     }
 }
