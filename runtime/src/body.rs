@@ -81,6 +81,11 @@ impl Body {
         }
     }
 
+    /// Whether [`Body::pass`] is a pass in itself; the reactor's are seen by [`Body::passed_meanwhile`].
+    pub(crate) fn passes_by_itself(&self) -> bool {
+        matches!(self, Body::Sim(_))
+    }
+
     /// The cost of one breath. In the simulator it takes virtual time and, on a seeded coin, asks for a pass early.
     #[inline]
     pub(crate) fn breath(&self) -> bool {

@@ -25,7 +25,11 @@ fn is_aligned(n: u64) -> bool {
 /// An aligned buffer of whole blocks, to be filled and written.
 ///
 /// On a real shard it comes from the arena that is registered with the kernel. Keep few of them, and reuse them.
-pub struct Buf(Memory);
+pub struct Buf {
+    memory: Memory,
+    /// At most what `memory` holds.
+    len: usize,
+}
 
 enum Memory {
     Dma(uring::DmaBuf),
@@ -43,17 +47,46 @@ impl Buf {
             "a buffer of {len} bytes is not whole blocks"
         );
         let real = context::with_current(|c| matches!(c.map(|c| &c.body), Some(Body::Uring(_))));
-        Self(if real {
+        let memory = if real {
             Memory::Dma(uring::DmaBuf::zeroed(len))
         } else {
             Memory::Heap(vec![0; len])
-        })
+        };
+        Self { memory, len }
     }
 
+    /// The most bytes it can hold: what it was made with.
+    pub fn capacity(&self) -> usize {
+        match &self.memory {
+            Memory::Dma(buf) => buf.bytes().len(),
+            Memory::Heap(bytes) => bytes.len(),
+        }
+    }
+
+    /// Makes the buffer `len` bytes long; all bytes up to its capacity keep what they had.
+    ///
+    /// A write of a shortened buffer copies it once, into an arena buffer of its length.
+    ///
+    /// # Panics
+    /// If `len` is not a positive multiple of [`BLOCK`], or above the capacity.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(
+            len > 0 && len.is_multiple_of(BLOCK),
+            "a buffer of {len} bytes is not whole blocks"
+        );
+        assert!(
+            len <= self.capacity(),
+            "a buffer of {} bytes can't hold {len}",
+            self.capacity()
+        );
+        self.len = len;
+    }
+
+    /// The memory as the device takes it, unless the buffer was shortened.
     pub(crate) fn dma(&self) -> Option<&uring::DmaBuf> {
-        match &self.0 {
-            Memory::Dma(buf) => Some(buf),
-            Memory::Heap(_) => None,
+        match &self.memory {
+            Memory::Dma(buf) if self.len == buf.bytes().len() => Some(buf),
+            _ => None,
         }
     }
 }
@@ -62,18 +95,18 @@ impl Deref for Buf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Memory::Dma(buf) => buf.bytes(),
-            Memory::Heap(bytes) => bytes,
+        match &self.memory {
+            Memory::Dma(buf) => &buf.bytes()[..self.len],
+            Memory::Heap(bytes) => &bytes[..self.len],
         }
     }
 }
 
 impl DerefMut for Buf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            Memory::Dma(buf) => buf.bytes_mut(),
-            Memory::Heap(bytes) => bytes,
+        match &mut self.memory {
+            Memory::Dma(buf) => &mut buf.bytes_mut()[..self.len],
+            Memory::Heap(bytes) => &mut bytes[..self.len],
         }
     }
 }
@@ -270,6 +303,7 @@ impl File {
     ///
     /// # Errors
     /// [`Error::Io`].
+    #[expect(clippy::len_without_is_empty, reason = "it asks the file system")]
     pub async fn len(&self) -> Result<u64, Error> {
         match &self.0 {
             FileBody::Uring(file) => file.len().await,

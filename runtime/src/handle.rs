@@ -51,6 +51,8 @@ pub(crate) struct Inbox {
     /// Wakes the shard; callable from any thread.
     nudge: Box<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
+    /// The empty queue that [`Inbox::drain`] swaps in, so that neither side allocates once both have grown.
+    spare: Mutex<VecDeque<Job>>,
 }
 
 #[derive(Default)]
@@ -64,6 +66,8 @@ struct State {
     /// The shard was nudged and has not looked since.
     nudged: bool,
     closed: Option<Stopped>,
+    /// Calls whose task is gone before the reason is known: the shard is about to close this inbox.
+    bereft: Vec<Waker>,
 }
 
 enum Pushed {
@@ -80,21 +84,22 @@ impl Inbox {
             bound,
             in_sim,
             nudge,
-            state: Mutex::new(State::default()),
+            state: Mutex::default(),
+            spare: Mutex::default(),
         }
     }
 
     /// Takes up to `max` jobs out, in order, and runs each with `run`; then lets waiting calls in.
     pub(crate) fn drain(&self, max: usize, mut run: impl FnMut(Job)) -> usize {
-        let mut jobs;
+        let mut jobs = std::mem::take(&mut *self.spare.lock());
         let mut woken = Vec::new();
         {
             let mut state = self.state.lock();
             state.nudged = false;
             if state.queue.len() <= max {
-                jobs = std::mem::take(&mut state.queue);
+                std::mem::swap(&mut state.queue, &mut jobs);
             } else {
-                jobs = state.queue.drain(..max).collect();
+                jobs.extend(state.queue.drain(..max));
             }
             while state.queue.len() + state.reserved.len() < self.bound {
                 let Some((ticket, waker)) = state.waiting.pop_front() else {
@@ -111,6 +116,7 @@ impl Inbox {
         for job in jobs.drain(..) {
             run(job);
         }
+        *self.spare.lock() = jobs;
         count
     }
 
@@ -124,21 +130,39 @@ impl Inbox {
         (self.nudge)();
     }
 
-    /// Refuses further jobs and drops those that wait; their calls end with `reason`. The first reason stays.
-    pub(crate) fn close(&self, reason: Stopped) {
-        let (queue, waiting) = {
+    /// Refuses further jobs and drops those that wait; their calls end with `reason`. The first reason stays; returns
+    /// whether this was it.
+    pub(crate) fn close(&self, reason: Stopped) -> bool {
+        let (first, queue, waiting, bereft) = {
             let mut state = self.state.lock();
+            let first = state.closed.is_none();
             state.closed.get_or_insert(reason);
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.waiting))
+            let state = &mut *state;
+            (
+                first,
+                std::mem::take(&mut state.queue),
+                std::mem::take(&mut state.waiting),
+                std::mem::take(&mut state.bereft),
+            )
         };
         drop(queue);
-        for (_, waker) in waiting {
+        for waker in waiting.into_iter().map(|(_, waker)| waker).chain(bereft) {
             waker.wake();
         }
+        first
     }
 
     pub(crate) fn closed(&self) -> Option<Stopped> {
         self.state.lock().closed
+    }
+
+    /// Why a call's task was dropped; `None`: `waker` is woken when that is known.
+    fn why_gone(&self, waker: &Waker) -> Option<Stopped> {
+        let mut state = self.state.lock();
+        if state.closed.is_none() {
+            state.bereft.push(waker.clone());
+        }
+        state.closed
     }
 
     /// Puts a job into the queue. `wait` is the call's waker, if it would rather wait than be told.
@@ -393,7 +417,10 @@ impl<R> Future for Call<R> {
         }
         if reply.gone {
             drop(reply);
-            return Poll::Ready(Err(this.inbox.closed().unwrap_or(Stopped::Stopped)));
+            return match this.inbox.why_gone(cx.waker()) {
+                Some(reason) => Poll::Ready(Err(reason)),
+                None => Poll::Pending,
+            };
         }
         match &mut reply.waker {
             Some(kept) if kept.will_wake(cx.waker()) => {}

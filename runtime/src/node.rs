@@ -49,10 +49,11 @@ impl Node {
         self.nudge_all();
     }
 
-    /// A shard has panicked: calls to it end, the other shards learn of it.
+    /// A shard has panicked: calls to it end, the other shards learn of it. Once is enough.
     pub(crate) fn poison(&self, shard: ShardId) {
-        self.inbox(shard).close(Stopped::Panicked(shard));
-        self.deaths.fetch_add(1, Ordering::AcqRel);
-        self.nudge_all();
+        if self.inbox(shard).close(Stopped::Panicked(shard)) {
+            self.deaths.fetch_add(1, Ordering::AcqRel);
+            self.nudge_all();
+        }
     }
 }

@@ -110,12 +110,15 @@ impl Context {
             .await;
             let before = self.passes.number.get();
             self.body.pass().await;
-            self.passes.asked.set(false);
             let now = self.body.now_ns();
-            // The poll that continues here may have noticed this pass already.
+            // The poll that continues here, or another one since, has noticed the pass.
             if self.passes.number.get() == before {
+                if !self.body.passes_by_itself() {
+                    continue; // The timer was due at once.
+                }
                 self.passed(now);
             }
+            self.passes.asked.set(false);
             let mut waiters = self.passes.waiters.take();
             for waker in waiters.drain(..) {
                 waker.wake();
@@ -141,7 +144,18 @@ impl Context {
 /// # Panics
 /// When polled off-shard.
 pub fn breathe() -> Breathe {
-    Breathe { since: None }
+    Breathe {
+        since: None,
+        anyway: false,
+    }
+}
+
+/// Awaits a pass of the reactor, however short the time since the last one.
+pub(crate) fn next_pass() -> Breathe {
+    Breathe {
+        since: None,
+        anyway: true,
+    }
 }
 
 /// The future of [`breathe`].
@@ -149,6 +163,7 @@ pub fn breathe() -> Breathe {
 pub struct Breathe {
     /// The number of the pass in which the wait began.
     since: Option<u64>,
+    anyway: bool,
 }
 
 impl Future for Breathe {
@@ -160,7 +175,7 @@ impl Future for Breathe {
         let background = running.class != TaskClass::Request;
         match self.since {
             None => {
-                let early = context.body.breath();
+                let early = context.body.breath() || self.anyway;
                 let now = context.body.now_ns();
                 let age = context.pass_age(now);
                 let slice = now.saturating_sub(running.since_ns);

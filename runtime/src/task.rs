@@ -234,8 +234,8 @@ impl Life {
         match result {
             Ok(poll) => poll,
             Err(payload) => {
-                let _ = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
                 context.body.panicked(name, payload);
+                let _ = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
                 Poll::Ready(())
             }
         }

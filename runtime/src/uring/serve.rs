@@ -15,36 +15,23 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
-use glommio::channels::shared_channel::{ConnectedReceiver, ForeignSender, SharedReceiver, SharedSender, new_bounded};
+use glommio::channels::shared_channel::{ConnectedReceiver, SharedReceiver, SharedSender, new_bounded};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-use parking_lot::Mutex;
 
+use super::nudge::{ClearNudge, Nudge};
 use super::{Ending, Outgoing, Parcel, Shard, Ticker, pass};
 use crate::body::Body;
 use crate::context::{self, Context, ShardId};
 use crate::cross;
 use crate::handle::Stopped;
 use crate::node::Node;
-use crate::pass::breathe;
+use crate::pass::next_pass;
 use crate::task::TaskClass;
 
 /// Messages that fit into the channel of one ordered pair; more wait on the sender's side.
 const CHANNEL_BOUND: usize = 1024;
-/// Jobs and messages taken in between two breaths.
-const BATCH: usize = 64;
-
-/// Wakes a shard from any thread, once it is there.
-#[derive(Clone, Default)]
-pub(crate) struct Nudge(Arc<Mutex<Option<ForeignSender<()>>>>);
-
-impl Nudge {
-    pub(crate) fn nudge(&self) {
-        if let Some(sender) = &*self.0.lock() {
-            // Full: the shard has not looked at the last ones yet. Closed: it has ended.
-            let _ = sender.try_send(());
-        }
-    }
-}
+/// Jobs, and messages of one shard, taken in between two passes: they start tasks, whose time adds up.
+const BATCH: usize = 128;
 
 /// One shard's ends of the channels, by the number of the other shard.
 pub(crate) struct Wiring {
@@ -131,9 +118,9 @@ fn run_executor(
         .set(Rc::downgrade(&context))
         .unwrap_or_else(|_| unreachable!("a shard is new"));
     let _entered = context::enter(&context);
-    let ending = executor.run(live(Rc::clone(&context), shard, wiring, settings.nudge, ready.clone()));
-    drop(executor);
-    ending
+    // Also if a panic comes out of the executor; before the executor is dropped.
+    let _clear = ClearNudge(settings.nudge.clone());
+    executor.run(live(Rc::clone(&context), shard, wiring, settings.nudge, ready.clone()))
 }
 
 /// The executor's main future: the whole life of the shard.
@@ -167,10 +154,8 @@ async fn live(
     })
     .await;
 
-    match &ending {
-        Ending::Stopped => shard.inbox().close(Stopped::Stopped),
-        Ending::Panicked(_) => shard.node.poison(shard.id),
-    }
+    // A panic has closed it already.
+    shard.inbox().close(Stopped::Stopped);
     context.close_tasks();
     let mut passes = 0u32;
     while context.tasks.live() > 0 || shard.in_flight.get() > 0 {
@@ -185,7 +170,7 @@ async fn live(
     }
     context::clear_root();
     shard.outgoing.borrow_mut().clear();
-    *nudge.0.lock() = None;
+    nudge.clear();
     // Files that were dropped are closed by the next passes.
     while shard.in_flight.get() > 0 || context.tasks.live() > 0 {
         context.close_tasks();
@@ -200,7 +185,7 @@ async fn live(
 async fn connect(context: &Rc<Context>, shard: &Rc<Shard>, wiring: Wiring, nudge: &Nudge) -> ConnectedReceiver<()> {
     // Each connection waits for its other end, so all are begun before any is awaited.
     let (nudge_to, nudge_from) = new_bounded(16);
-    let nudge_to = glommio::spawn_local(async move { nudge_to.connect().await.into_foreign() });
+    let nudge_to = glommio::spawn_local(nudge_to.connect());
     let nudge_from = glommio::spawn_local(nudge_from.connect());
     let connecting = |channel: Option<SharedSender<Parcel>>| channel.map(|c| glommio::spawn_local(c.connect()));
     let to: Vec<_> = wiring.to.into_iter().map(connecting).collect();
@@ -225,7 +210,7 @@ async fn connect(context: &Rc<Context>, shard: &Rc<Shard>, wiring: Wiring, nudge
             take_messages(receiver),
         );
     }
-    *nudge.0.lock() = Some(nudge_to.await);
+    nudge.set(nudge_to.await);
     nudge_from.await
 }
 
@@ -236,7 +221,7 @@ async fn take_messages(receiver: ConnectedReceiver<Parcel>) {
         cross::deliver(message.into_inner());
         taken += 1;
         if taken % BATCH == 0 {
-            breathe().await;
+            next_pass().await;
         }
     }
 }
@@ -250,7 +235,7 @@ async fn take_jobs(context: Rc<Context>, shard: Rc<Shard>, nudged: ConnectedRece
         }
         shard.look_for_deaths(&context);
         while inbox.drain(BATCH, |job| job()) == BATCH {
-            breathe().await;
+            next_pass().await;
         }
         if nudged.recv().await.is_none() {
             return;

@@ -1,0 +1,59 @@
+//! What the tests of the real body share.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::time::{Duration, Instant};
+
+use scrollback_runtime as runtime;
+
+use runtime::{Options, Runtime, ShardId};
+
+pub const A: ShardId = ShardId(0);
+pub const B: ShardId = ShardId(1);
+
+/// A directory with direct I/O.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A node of `shards` shards, unpinned, with small arenas.
+pub fn start(shards: usize) -> Runtime {
+    Runtime::start(Options {
+        shards,
+        io_memory_bytes: 1 << 20,
+        name: "test".to_owned(),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+/// Runs `f` on shard 0 of a node of its own.
+pub fn on_a_shard<R, F, Fut>(f: F) -> R
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = R> + 'static,
+    R: Send + 'static,
+{
+    let node = start(1);
+    let result = node.handle().call(A, f).wait();
+    node.stop().unwrap();
+    result.unwrap()
+}
+
+/// Open descriptors and threads of this process.
+pub fn descriptors_and_threads() -> (usize, usize) {
+    let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+/// Waits, for at most 20 s, until `condition` holds. Threads of the blocking pool end a moment after their shard.
+pub fn eventually(condition: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > Duration::from_secs(20) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
