@@ -111,10 +111,14 @@ impl<E> Leaf<[E; LEAF_SLOTS]> {
 }
 
 impl<E: Entry, const N: usize> Leaf<[E; N]> {
-    fn with(meter: &Rc<Meter>, entries: &[E]) -> Rc<Self> {
+    fn with(meter: &Rc<Meter>, entries: impl Iterator<Item = E>) -> Rc<Self> {
         let mut slots: [E; N] = std::array::from_fn(|_| E::default());
-        slots[..entries.len()].clone_from_slice(entries);
-        Rc::new(Self { head: Head::new(meter, size_of::<Self>(), entries.len()), slots })
+        let mut len = 0;
+        for entry in entries {
+            slots[len] = entry;
+            len += 1;
+        }
+        Rc::new(Self { head: Head::new(meter, size_of::<Self>(), len), slots })
     }
 }
 
@@ -249,9 +253,20 @@ pub(crate) fn own_leaf<E: Entry>(leaf: &mut Rc<FullLeaf<E>>) -> &mut FullLeaf<E>
     if Rc::strong_count(leaf) != 1 {
         let meter = leaf.head.meter();
         meter.copied_node();
-        *leaf = Leaf::with(meter, leaf.entries());
+        *leaf = Leaf::with(meter, leaf.entries().iter().cloned());
     }
     Rc::get_mut(leaf).expect("no one else holds this leaf")
+}
+
+/// The leaf of a small tree for changing its entries, not their number: itself if no reader holds it, else a copy.
+pub(crate) fn own_small<E: Entry>(leaf: &mut Rc<Leaf<[E]>>) -> &mut [E] {
+    if Rc::strong_count(leaf) != 1 {
+        let meter = leaf.head.meter();
+        meter.copied_node();
+        *leaf = small_leaf(meter, leaf.entries().len(), leaf.entries().iter().cloned());
+    }
+    let leaf = Rc::get_mut(leaf).expect("no one else holds this leaf");
+    &mut leaf.slots[..leaf.head.len as usize]
 }
 
 /// The inner node for changing: itself if no reader holds it, else a copy.
@@ -387,8 +402,9 @@ impl<E: Entry> Clone for Tree<E> {
     }
 }
 
-fn small_leaf<E: Entry>(meter: &Rc<Meter>, entries: &[E]) -> Rc<Leaf<[E]>> {
-    match entries.len() {
+/// A leaf for `len` entries of a tree that has no more.
+fn small_leaf<E: Entry>(meter: &Rc<Meter>, len: usize, entries: impl Iterator<Item = E>) -> Rc<Leaf<[E]>> {
+    match len {
         0..=2 => Leaf::<[E; 2]>::with(meter, entries),
         3..=4 => Leaf::<[E; 4]>::with(meter, entries),
         5..=8 => Leaf::<[E; 8]>::with(meter, entries),
@@ -428,7 +444,7 @@ impl<E: Entry> Tree<E> {
                 }
                 let Some(entry) = make(None) else { return false };
                 let pair = if order == Ordering::Less { [entry, only.clone()] } else { [only.clone(), entry] };
-                *self = Self::Small(small_leaf(meter, &pair));
+                *self = Self::Small(small_leaf(meter, 2, pair.into_iter()));
                 true
             }
             Self::Small(leaf) => {
@@ -437,11 +453,7 @@ impl<E: Entry> Tree<E> {
                 let shared = Rc::strong_count(leaf) != 1;
                 match place {
                     Ok(at) => {
-                        if shared {
-                            meter.copied_node();
-                            *leaf = small_leaf(meter, leaf.entries());
-                        }
-                        Rc::get_mut(leaf).expect("no one else holds this leaf").slots[at] = entry;
+                        own_small(leaf)[at] = entry;
                         false
                     }
                     Err(at) => {
@@ -451,17 +463,16 @@ impl<E: Entry> Tree<E> {
                             insert_at(&mut leaf.slots, &mut leaf.head, at, entry);
                             return true;
                         }
-                        let mut entries: Vec<E> = Vec::with_capacity(LEAF_SLOTS);
-                        entries.extend_from_slice(&leaf.entries()[..at]);
-                        entries.push(entry);
-                        entries.extend_from_slice(&leaf.entries()[at..]);
                         if shared {
                             meter.copied_node();
                         }
-                        *self = if entries.len() <= LEAF_SLOTS / 2 {
-                            Self::Small(small_leaf(meter, &entries))
+                        let len = leaf.entries().len() + 1;
+                        let (before, behind) = leaf.entries().split_at(at);
+                        let entries = before.iter().cloned().chain([entry]).chain(behind.iter().cloned());
+                        *self = if len <= LEAF_SLOTS / 2 {
+                            Self::Small(small_leaf(meter, len, entries))
                         } else {
-                            Self::Node(Child::Leaf(Leaf::with(meter, &entries)))
+                            Self::Node(Child::Leaf(Leaf::with(meter, entries)))
                         };
                         true
                     }

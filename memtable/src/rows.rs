@@ -1,0 +1,262 @@
+//! The rows of one partition: a tree that can be walked by rank and that knows the newest timestamp under each node.
+//!
+//! The rank of a row is the number of rows before it. A reader turns the bounds of its slice into two ranks once, and compares no key
+//! after that; passing over rows is a search for the next rank with something newer.
+
+use std::rc::Rc;
+
+use crate::arena::Record;
+use crate::arena::Arena;
+use crate::meter::Meter;
+use crate::tree::{Child, Entry, Key, Keyed, Leaf, Note, Tree, search};
+
+/// One row.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RowEntry {
+    pub(crate) prefix: u64,
+    /// The largest timestamp of anything in the row.
+    pub(crate) max_timestamp: i64,
+    /// The clustering key and the encoded row.
+    pub(crate) record: Record,
+}
+
+impl Keyed for RowEntry {
+    #[inline]
+    fn prefix(&self) -> u64 {
+        self.prefix
+    }
+    #[inline]
+    fn record(&self) -> Record {
+        self.record
+    }
+}
+
+/// What a parent knows of the rows under a child.
+#[derive(Debug, Clone)]
+pub(crate) struct RowNote {
+    rows: u64,
+    max_timestamp: i64,
+}
+
+impl Default for RowNote {
+    fn default() -> Self {
+        Self { rows: 0, max_timestamp: i64::MIN }
+    }
+}
+
+impl Note for RowNote {
+    #[inline]
+    fn absorb(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.max_timestamp = self.max_timestamp.max(other.max_timestamp);
+    }
+
+    fn lifted(&self) -> Self {
+        self.clone()
+    }
+
+    fn inherit(&mut self, _: &Self) {}
+}
+
+impl Entry for RowEntry {
+    type Note = RowNote;
+
+    #[inline]
+    fn note(&self, new: bool) -> RowNote {
+        RowNote { rows: u64::from(new), max_timestamp: self.max_timestamp }
+    }
+}
+
+pub(crate) type RowTree = Tree<RowEntry>;
+
+/// The rows around a rank, held for reading.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Run {
+    held: Held,
+    first_rank: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    One(RowEntry),
+    Leaf(Rc<Leaf<[RowEntry]>>),
+}
+
+impl Run {
+    /// The row of `rank`, if it is in this run.
+    #[inline]
+    pub(crate) fn row(&self, rank: u64) -> Option<&RowEntry> {
+        let at = usize::try_from(rank.checked_sub(self.first_rank)?).ok()?;
+        match &self.held {
+            Held::Nothing => None,
+            Held::One(only) => (at == 0).then_some(only),
+            Held::Leaf(leaf) => leaf.entries().get(at),
+        }
+    }
+}
+
+impl RowTree {
+    pub(crate) fn row_count(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::One(_) => 1,
+            Self::Small(leaf) => leaf.entries().len() as u64,
+            Self::Node(child) => child.note().rows,
+        }
+    }
+
+    /// The number of rows before `position`.
+    pub(crate) fn rank_of(&self, position: &[u8], arena: &Arena) -> u64 {
+        fn before<K: Keyed>(items: &[K], key: Key<'_>, arena: &Arena) -> u64 {
+            search(items, key, arena).unwrap_or_else(|at| at) as u64
+        }
+        let key = Key::of(position);
+        let mut child = match self {
+            Self::Empty => return 0,
+            Self::One(only) => return before(std::slice::from_ref(only), key, arena),
+            Self::Small(leaf) => return before(leaf.entries(), key, arena),
+            Self::Node(child) => child,
+        };
+        let mut rank = 0;
+        loop {
+            match child {
+                Child::Leaf(leaf) => return rank + before(leaf.entries(), key, arena),
+                Child::Inner(inner) => {
+                    let (earlier, from) = inner.branches().split_at(inner.child_index(key, arena));
+                    rank += earlier.iter().map(|branch| branch.note.rows).sum::<u64>();
+                    child = from[0].child();
+                }
+            }
+        }
+    }
+
+    /// The leaf in which `rank` lies.
+    pub(crate) fn run_at(&self, rank: u64) -> Run {
+        let mut child = match self {
+            Self::Empty => return Run::default(),
+            Self::One(only) => return Run { held: Held::One(only.clone()), first_rank: 0 },
+            Self::Small(leaf) => return Run { held: Held::Leaf(Rc::clone(leaf)), first_rank: 0 },
+            Self::Node(child) => child,
+        };
+        let mut first_rank = 0;
+        loop {
+            match child {
+                Child::Leaf(leaf) => {
+                    let leaf: Rc<Leaf<[RowEntry]>> = leaf.clone();
+                    return Run { held: Held::Leaf(leaf), first_rank };
+                }
+                Child::Inner(inner) => {
+                    let branches = inner.branches();
+                    let mut at = 0;
+                    while at + 1 < branches.len() && first_rank + branches[at].note.rows <= rank {
+                        first_rank += branches[at].note.rows;
+                        at += 1;
+                    }
+                    child = branches[at].child();
+                }
+            }
+        }
+    }
+
+    /// The first rank in `from..to` whose row has something newer than `timestamp`, else `to`.
+    pub(crate) fn first_newer(&self, from: u64, to: u64, timestamp: i64, meter: &Meter) -> u64 {
+        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, timestamp: i64) -> Option<u64> {
+            let skip = from.saturating_sub(first);
+            let take = to.saturating_sub(first);
+            (first..)
+                .zip(entries)
+                .take(take as usize)
+                .skip(skip as usize)
+                .find(|(_, row)| row.max_timestamp > timestamp)
+                .map(|(rank, _)| rank)
+        }
+        fn under(
+            child: &Child<RowEntry>,
+            mut first: u64,
+            (from, to): (u64, u64),
+            timestamp: i64,
+            meter: &Meter,
+        ) -> Option<u64> {
+            meter.visited_node();
+            match child {
+                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, timestamp),
+                Child::Inner(inner) => {
+                    for branch in inner.branches() {
+                        let next = first + branch.note.rows;
+                        if first >= to {
+                            break;
+                        }
+                        if next > from && branch.note.max_timestamp > timestamp {
+                            let found = under(branch.child(), first, (from, to), timestamp, meter);
+                            if found.is_some() {
+                                return found;
+                            }
+                        }
+                        first = next;
+                    }
+                    None
+                }
+            }
+        }
+        if from >= to {
+            return to;
+        }
+        match self {
+            Self::Empty => None,
+            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, timestamp),
+            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, timestamp),
+            Self::Node(child) => under(child, 0, (from, to), timestamp, meter),
+        }
+        .unwrap_or(to)
+    }
+
+    /// One more than the last rank in `from..to` whose row has something newer than `timestamp`, else `from`.
+    pub(crate) fn last_newer(&self, from: u64, to: u64, timestamp: i64, meter: &Meter) -> u64 {
+        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, timestamp: i64) -> Option<u64> {
+            let skip = from.saturating_sub(first) as usize;
+            let take = (to.saturating_sub(first) as usize).min(entries.len());
+            (skip..take).rev().find(|&at| entries[at].max_timestamp > timestamp).map(|at| first + at as u64 + 1)
+        }
+        fn under(
+            child: &Child<RowEntry>,
+            first: u64,
+            (from, to): (u64, u64),
+            timestamp: i64,
+            meter: &Meter,
+        ) -> Option<u64> {
+            meter.visited_node();
+            match child {
+                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, timestamp),
+                Child::Inner(inner) => {
+                    let mut next = first + inner.branches().iter().map(|branch| branch.note.rows).sum::<u64>();
+                    for branch in inner.branches().iter().rev() {
+                        let first = next - branch.note.rows;
+                        if next <= from {
+                            break;
+                        }
+                        if first < to && branch.note.max_timestamp > timestamp {
+                            let found = under(branch.child(), first, (from, to), timestamp, meter);
+                            if found.is_some() {
+                                return found;
+                            }
+                        }
+                        next = first;
+                    }
+                    None
+                }
+            }
+        }
+        if from >= to {
+            return from;
+        }
+        match self {
+            Self::Empty => None,
+            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, timestamp),
+            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, timestamp),
+            Self::Node(child) => under(child, 0, (from, to), timestamp, meter),
+        }
+        .unwrap_or(from)
+    }
+}
