@@ -59,7 +59,9 @@ impl Chunk {
         assert!(bytes > 0, "an arena chunk holds at least a record's header");
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
         Self { start, layout }
     }
 }
@@ -242,7 +244,11 @@ mod tests {
             arena.add(&[7; 16], &vec![1; i % 400]);
         }
         assert!(meter.bytes() >= payload);
-        assert!(meter.bytes() < payload + payload / 100 + 2 * CHUNK_BYTES_MAX, "{} for {payload}", meter.bytes());
+        assert!(
+            meter.bytes() < payload + payload / 100 + 2 * CHUNK_BYTES_MAX,
+            "{} for {payload}",
+            meter.bytes()
+        );
         // SAFETY: no record is read any more.
         while unsafe { arena.free_chunk() }.is_some() {}
         assert_eq!(meter.bytes(), 0);
@@ -254,6 +260,10 @@ mod tests {
         for _ in 0..1000 {
             arena.add(&[1; 9], &[2; 3000]);
         }
-        assert!(arena.chunks.borrow().len() < 60, "{} chunks", arena.chunks.borrow().len());
+        assert!(
+            arena.chunks.borrow().len() < 60,
+            "{} chunks",
+            arena.chunks.borrow().len()
+        );
     }
 }

@@ -68,7 +68,7 @@ impl Meter {
     }
 }
 
-/// The head of a tree node: its length, and its bytes on the meter for as long as it lives.
+/// The head of an allocation: the number of items in it, and its bytes on the meter for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Head {
     meter: Rc<Meter>,
@@ -78,12 +78,15 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Puts a node of type `T` behind an `Rc` on the meter.
-    pub(crate) fn new(meter: &Rc<Meter>, node_bytes: usize, len: usize) -> Self {
-        let bytes = (RC_HEADER_BYTES + node_bytes) as u32;
-        meter.add(bytes as usize);
+    /// Puts an allocation of `bytes` on the meter.
+    pub(crate) fn new(meter: &Rc<Meter>, bytes: usize, len: usize) -> Self {
+        meter.add(bytes);
         meter.nodes_made.set(meter.nodes_made.get() + 1);
-        Self { meter: Rc::clone(meter), bytes, len: len as u32 }
+        Self {
+            meter: Rc::clone(meter),
+            bytes: bytes as u32,
+            len: len as u32,
+        }
     }
 
     pub(crate) fn meter(&self) -> &Rc<Meter> {

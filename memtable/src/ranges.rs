@@ -55,7 +55,10 @@ pub(crate) struct RangeNote {
 
 impl Default for RangeNote {
     fn default() -> Self {
-        Self { raise: Deletion::LIVE, bounds: None }
+        Self {
+            raise: Deletion::LIVE,
+            bounds: None,
+        }
     }
 }
 
@@ -80,8 +83,13 @@ impl Note for RangeNote {
     }
 
     fn lifted(&self) -> Self {
-        let bounds = self.bounds.map(|(low, high)| (low.max(self.raise), high.max(self.raise)));
-        Self { raise: Deletion::LIVE, bounds }
+        let bounds = self
+            .bounds
+            .map(|(low, high)| (low.max(self.raise), high.max(self.raise)));
+        Self {
+            raise: Deletion::LIVE,
+            bounds,
+        }
     }
 
     fn inherit(&mut self, whole: &Self) {
@@ -102,7 +110,10 @@ impl Entry for RangeEntry {
     type Note = RangeNote;
 
     fn note(&self, _new: bool) -> RangeNote {
-        RangeNote { raise: Deletion::LIVE, bounds: Some((self.own, self.own)) }
+        RangeNote {
+            raise: Deletion::LIVE,
+            bounds: Some((self.own, self.own)),
+        }
     }
 }
 
@@ -122,7 +133,10 @@ struct InForce {
     own: Deletion,
 }
 
-const NOTHING: InForce = InForce { effective: Deletion::LIVE, own: Deletion::LIVE };
+const NOTHING: InForce = InForce {
+    effective: Deletion::LIVE,
+    own: Deletion::LIVE,
+};
 
 impl RangeTree {
     /// Puts `deletion` in force from `start` up to `end`, wherever nothing stronger is.
@@ -143,7 +157,10 @@ impl RangeTree {
         match self {
             Self::Empty | Self::One(_) => {}
             Self::Small(leaf) => {
-                let (from, to) = (count_before(leaf.entries(), start, arena), count_before(leaf.entries(), end, arena));
+                let (from, to) = (
+                    count_before(leaf.entries(), start, arena),
+                    count_before(leaf.entries(), end, arena),
+                );
                 raise_all(&mut own_small(leaf)[from..to], deletion);
             }
             Self::Node(child) => raise_under(child, Some(start), Some(end), deletion, arena),
@@ -156,7 +173,11 @@ impl RangeTree {
         let key = Key::of(position);
         self.upsert(key, arena, meter, |there| match there {
             Some(_) => None,
-            None => Some(RangeEntry { prefix: key.prefix, record: arena.add(position, &[]), own }),
+            None => Some(RangeEntry {
+                prefix: key.prefix,
+                record: arena.add(position, &[]),
+                own,
+            }),
         });
     }
 
@@ -178,7 +199,10 @@ impl RangeTree {
                 Ok(at) => at + usize::from(or_at),
                 Err(at) => at,
             };
-            entries[..end].last().map_or(NOTHING, |last| InForce { effective: last.own.max(above), own: last.own })
+            entries[..end].last().map_or(NOTHING, |last| InForce {
+                effective: last.own.max(above),
+                own: last.own,
+            })
         };
         let mut above = Deletion::LIVE;
         let mut child = match self {
@@ -201,14 +225,13 @@ impl RangeTree {
     }
 
     /// Forward: the first change behind `after`, where `current` is in force.
-    pub(crate) fn next_change(
-        &self,
-        after: &[u8],
-        current: Deletion,
-        arena: &Arena,
-        meter: &Meter,
-    ) -> Option<Change> {
-        let walk = Walk { from: Key::of(after), current, arena, meter };
+    pub(crate) fn next_change(&self, after: &[u8], current: Deletion, arena: &Arena, meter: &Meter) -> Option<Change> {
+        let walk = Walk {
+            from: Key::of(after),
+            current,
+            arena,
+            meter,
+        };
         match self {
             Self::Empty => None,
             Self::One(only) => walk.next_in_leaf(std::slice::from_ref(only), true, Deletion::LIVE),
@@ -225,7 +248,12 @@ impl RangeTree {
         arena: &Arena,
         meter: &Meter,
     ) -> Option<Change> {
-        let walk = Walk { from: Key::of(below), current, arena, meter };
+        let walk = Walk {
+            from: Key::of(below),
+            current,
+            arena,
+            meter,
+        };
         let mut position = Record::NULL;
         let deletion = match self {
             Self::Empty => None,
@@ -253,8 +281,13 @@ impl Walk<'_> {
             Some(Ok(at)) => at + 1,
             Some(Err(at)) => at,
         };
-        let found = entries[first..].iter().find(|entry| entry.own.max(above) != self.current)?;
-        Some(Change { position: found.record, deletion: found.own.max(above) })
+        let found = entries[first..]
+            .iter()
+            .find(|entry| entry.own.max(above) != self.current)?;
+        Some(Change {
+            position: found.record,
+            deletion: found.own.max(above),
+        })
     }
 
     fn next_under(&self, child: &Child<RangeEntry>, edge: bool, above: Deletion) -> Option<Change> {
@@ -263,12 +296,19 @@ impl Walk<'_> {
             Child::Leaf(leaf) => return self.next_in_leaf(leaf.entries(), edge, above),
             Child::Inner(inner) => inner,
         };
-        let first = if edge { inner.child_index(self.from, self.arena) } else { 0 };
+        let first = if edge {
+            inner.child_index(self.from, self.arena)
+        } else {
+            0
+        };
         inner.branches()[first..].iter().enumerate().find_map(|(at, branch)| {
             let edge = edge && at == 0;
             match branch.note.uniform(above) {
                 Some(deletion) if deletion == self.current => None,
-                Some(deletion) if !edge => Some(Change { position: branch.record(), deletion }),
+                Some(deletion) if !edge => Some(Change {
+                    position: branch.record(),
+                    deletion,
+                }),
                 _ => self.next_under(branch.child(), edge, above.max(branch.note.raise)),
             }
         })
@@ -282,7 +322,11 @@ impl Walk<'_> {
         above: Deletion,
         position: &mut Record,
     ) -> Option<Deletion> {
-        let end = if edge { count_before(entries, self.from, self.arena) } else { entries.len() };
+        let end = if edge {
+            count_before(entries, self.from, self.arena)
+        } else {
+            entries.len()
+        };
         entries[..end].iter().rev().find_map(|entry| {
             let deletion = entry.own.max(above);
             if deletion == self.current {
@@ -306,7 +350,11 @@ impl Walk<'_> {
             Child::Inner(inner) => inner,
         };
         let branches = inner.branches();
-        let last = if edge { child_back(branches, self.from, false, self.arena) } else { branches.len() - 1 };
+        let last = if edge {
+            child_back(branches, self.from, false, self.arena)
+        } else {
+            branches.len() - 1
+        };
         branches[..=last].iter().enumerate().rev().find_map(|(at, branch)| {
             let edge = edge && at == last;
             match branch.note.uniform(above) {
@@ -350,14 +398,14 @@ fn raise_under(
     match child {
         Child::Leaf(leaf) => {
             let leaf = own_leaf(leaf);
-            leaf.head_meter().visited_node();
+            leaf.meter().visited_node();
             let from = start.map_or(0, |key| count_before(leaf.entries(), key, arena));
             let to = end.map_or(leaf.entries().len(), |key| count_before(leaf.entries(), key, arena));
             raise_all(&mut leaf.entries_mut()[from..to], deletion);
         }
         Child::Inner(inner) => {
             let inner = own_inner(inner);
-            inner.head_meter().visited_node();
+            inner.meter().visited_node();
             // Children `from..to` lie wholly in the range; the one before `from`, or the last before the end, in part.
             let (from, partly_before) = match start.map(|key| search(inner.branches(), key, arena)) {
                 None => (0, None),
@@ -394,3 +442,6 @@ fn raise_under(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
-use crate::arena::Record;
 use crate::arena::Arena;
+use crate::arena::Record;
 use crate::meter::Meter;
 use crate::tree::{Child, Entry, Key, Keyed, Leaf, Note, Tree, search};
 
@@ -40,7 +40,10 @@ pub(crate) struct RowNote {
 
 impl Default for RowNote {
     fn default() -> Self {
-        Self { rows: 0, max_timestamp: i64::MIN }
+        Self {
+            rows: 0,
+            max_timestamp: i64::MIN,
+        }
     }
 }
 
@@ -63,20 +66,23 @@ impl Entry for RowEntry {
 
     #[inline]
     fn note(&self, new: bool) -> RowNote {
-        RowNote { rows: u64::from(new), max_timestamp: self.max_timestamp }
+        RowNote {
+            rows: u64::from(new),
+            max_timestamp: self.max_timestamp,
+        }
     }
 }
 
 pub(crate) type RowTree = Tree<RowEntry>;
 
 /// The rows around a rank, held for reading.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Run {
     held: Held,
     first_rank: u64,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 enum Held {
     #[default]
     Nothing,
@@ -136,8 +142,18 @@ impl RowTree {
     pub(crate) fn run_at(&self, rank: u64) -> Run {
         let mut child = match self {
             Self::Empty => return Run::default(),
-            Self::One(only) => return Run { held: Held::One(only.clone()), first_rank: 0 },
-            Self::Small(leaf) => return Run { held: Held::Leaf(Rc::clone(leaf)), first_rank: 0 },
+            Self::One(only) => {
+                return Run {
+                    held: Held::One(only.clone()),
+                    first_rank: 0,
+                };
+            }
+            Self::Small(leaf) => {
+                return Run {
+                    held: Held::Leaf(Rc::clone(leaf)),
+                    first_rank: 0,
+                };
+            }
             Self::Node(child) => child,
         };
         let mut first_rank = 0;
@@ -145,7 +161,10 @@ impl RowTree {
             match child {
                 Child::Leaf(leaf) => {
                     let leaf: Rc<Leaf<[RowEntry]>> = leaf.clone();
-                    return Run { held: Held::Leaf(leaf), first_rank };
+                    return Run {
+                        held: Held::Leaf(leaf),
+                        first_rank,
+                    };
                 }
                 Child::Inner(inner) => {
                     let branches = inner.branches();
@@ -217,7 +236,10 @@ impl RowTree {
         fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, timestamp: i64) -> Option<u64> {
             let skip = from.saturating_sub(first) as usize;
             let take = (to.saturating_sub(first) as usize).min(entries.len());
-            (skip..take).rev().find(|&at| entries[at].max_timestamp > timestamp).map(|at| first + at as u64 + 1)
+            (skip..take)
+                .rev()
+                .find(|&at| entries[at].max_timestamp > timestamp)
+                .map(|at| first + at as u64 + 1)
         }
         fn under(
             child: &Child<RowEntry>,

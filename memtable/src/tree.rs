@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use crate::arena::{Arena, Record};
-use crate::meter::{Head, Meter};
+use crate::meter::{Head, Meter, RC_HEADER_BYTES};
 
 /// Slots of a full leaf.
 pub(crate) const LEAF_SLOTS: usize = 32;
@@ -46,7 +46,9 @@ impl<'a> Key<'a> {
 
     #[inline]
     pub(crate) fn compare(self, to: &impl Keyed, arena: &Arena) -> Ordering {
-        self.prefix.cmp(&to.prefix()).then_with(|| self.bytes.cmp(key_of(to, arena)))
+        self.prefix
+            .cmp(&to.prefix())
+            .then_with(|| self.bytes.cmp(key_of(to, arena)))
     }
 }
 
@@ -87,7 +89,6 @@ impl Note for () {
 }
 
 /// A leaf of `[E; LEAF_SLOTS]`, or of fewer as the root of a small tree.
-#[derive(Debug)]
 pub(crate) struct Leaf<A: ?Sized> {
     head: Head,
     slots: A,
@@ -100,6 +101,10 @@ impl<E> Leaf<[E]> {
 }
 
 impl<E> Leaf<[E; LEAF_SLOTS]> {
+    pub(crate) fn meter(&self) -> &Rc<Meter> {
+        self.head.meter()
+    }
+
     pub(crate) fn entries(&self) -> &[E] {
         &self.slots[..self.head.len as usize]
     }
@@ -118,14 +123,17 @@ impl<E: Entry, const N: usize> Leaf<[E; N]> {
             slots[len] = entry;
             len += 1;
         }
-        Rc::new(Self { head: Head::new(meter, size_of::<Self>(), len), slots })
+        Rc::new(Self {
+            head: Head::new(meter, RC_HEADER_BYTES + size_of::<Self>(), len),
+            slots,
+        })
     }
 }
 
 pub(crate) type FullLeaf<E> = Leaf<[E; LEAF_SLOTS]>;
 
 /// A child of an inner node, with its smallest key.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Branch<E: Entry> {
     prefix: u64,
     record: Record,
@@ -135,14 +143,24 @@ pub(crate) struct Branch<E: Entry> {
 
 impl<E: Entry> Default for Branch<E> {
     fn default() -> Self {
-        Self { prefix: 0, record: Record::NULL, child: None, note: E::Note::default() }
+        Self {
+            prefix: 0,
+            record: Record::NULL,
+            child: None,
+            note: E::Note::default(),
+        }
     }
 }
 
 impl<E: Entry> Branch<E> {
     fn over(child: Child<E>, note: E::Note) -> Self {
         let (prefix, record) = child.first_key();
-        Self { prefix, record, child: Some(child), note }
+        Self {
+            prefix,
+            record,
+            child: Some(child),
+            note,
+        }
     }
 
     pub(crate) fn child(&self) -> &Child<E> {
@@ -167,7 +185,6 @@ impl<E: Entry> Keyed for Branch<E> {
 }
 
 /// A node above the leaves.
-#[derive(Debug)]
 pub(crate) struct Inner<E: Entry> {
     head: Head,
     slots: [Branch<E>; INNER_SLOTS],
@@ -177,7 +194,14 @@ impl<E: Entry> Inner<E> {
     fn with(meter: &Rc<Meter>, branches: &[Branch<E>]) -> Rc<Self> {
         let mut slots: [Branch<E>; INNER_SLOTS] = std::array::from_fn(|_| Branch::default());
         slots[..branches.len()].clone_from_slice(branches);
-        Rc::new(Self { head: Head::new(meter, size_of::<Self>(), branches.len()), slots })
+        Rc::new(Self {
+            head: Head::new(meter, RC_HEADER_BYTES + size_of::<Self>(), branches.len()),
+            slots,
+        })
+    }
+
+    pub(crate) fn meter(&self) -> &Rc<Meter> {
+        self.head.meter()
     }
 
     pub(crate) fn branches(&self) -> &[Branch<E>] {
@@ -187,11 +211,6 @@ impl<E: Entry> Inner<E> {
     /// For changes that leave keys and length alone.
     pub(crate) fn branches_mut(&mut self) -> &mut [Branch<E>] {
         &mut self.slots[..self.head.len as usize]
-    }
-
-    /// Takes the children out, for freeing a tree by steps.
-    pub(crate) fn take_children(&mut self) -> impl Iterator<Item = Child<E>> {
-        self.slots.iter_mut().filter_map(|slot| slot.child.take())
     }
 
     /// The child under which `key` lies.
@@ -206,7 +225,6 @@ impl<E: Entry> Inner<E> {
 }
 
 /// A node.
-#[derive(Debug)]
 pub(crate) enum Child<E: Entry> {
     Leaf(Rc<FullLeaf<E>>),
     Inner(Rc<Inner<E>>),
@@ -234,18 +252,46 @@ impl<E: Entry> Child<E> {
         let mut note = E::Note::default();
         match self {
             Self::Leaf(leaf) => leaf.entries().iter().for_each(|entry| note.absorb(&entry.note(true))),
-            Self::Inner(inner) => inner.branches().iter().for_each(|branch| note.absorb(&branch.note.lifted())),
+            Self::Inner(inner) => inner
+                .branches()
+                .iter()
+                .for_each(|branch| note.absorb(&branch.note.lifted())),
         }
         note
     }
 
-    /// True if no one else holds this node.
-    pub(crate) fn is_unshared(&self) -> bool {
+    /// Frees the node and gives its children and entries one by one; a node that a reader holds is left to the reader. Returns the
+    /// number of slots that were in use.
+    pub(crate) fn dismantle(self, mut each: impl FnMut(Part<E>)) -> usize {
         match self {
-            Self::Leaf(leaf) => Rc::strong_count(leaf) == 1,
-            Self::Inner(inner) => Rc::strong_count(inner) == 1,
+            Self::Leaf(leaf) => {
+                if let Ok(mut leaf) = Rc::try_unwrap(leaf) {
+                    let entries = leaf.entries_mut();
+                    entries
+                        .iter_mut()
+                        .for_each(|entry| each(Part::Entry(std::mem::take(entry))));
+                    return entries.len();
+                }
+            }
+            Self::Inner(inner) => {
+                if let Ok(mut inner) = Rc::try_unwrap(inner) {
+                    let branches = inner.branches_mut();
+                    branches
+                        .iter_mut()
+                        .filter_map(|branch| branch.child.take())
+                        .for_each(|child| each(Part::Child(child)));
+                    return branches.len();
+                }
+            }
         }
+        1
     }
+}
+
+/// What a node was made of.
+pub(crate) enum Part<E: Entry> {
+    Child(Child<E>),
+    Entry(E),
 }
 
 /// The leaf for changing: itself if no reader holds it, else a copy.
@@ -321,7 +367,10 @@ struct Edge {
 
 impl Edge {
     fn of_child(self, index: usize, len: usize) -> Self {
-        Self { left: self.left && index == 0, right: self.right && index + 1 == len }
+        Self {
+            left: self.left && index == 0,
+            right: self.right && index + 1 == len,
+        }
     }
 
     /// Where a full node of `len` is split for an item that goes to `index`: the place, and whether the item goes into the left part.
@@ -377,18 +426,13 @@ struct Inserted<E: Entry> {
 }
 
 /// The root, which is the whole tree: cloning it takes a snapshot.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) enum Tree<E: Entry> {
+    #[default]
     Empty,
     One(E),
     Small(Rc<Leaf<[E]>>),
     Node(Child<E>),
-}
-
-impl<E: Entry> Default for Tree<E> {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 impl<E: Entry> Clone for Tree<E> {
@@ -417,6 +461,28 @@ impl<E: Entry> Tree<E> {
         matches!(self, Self::Empty)
     }
 
+    /// Whether dropping this handle frees many nodes: no one else holds the root, and there are nodes under it.
+    pub(crate) fn is_last_of_many(&self) -> bool {
+        matches!(self, Self::Node(Child::Inner(inner)) if Rc::strong_count(inner) == 1)
+    }
+
+    /// Takes the tree apart down to its root's node.
+    pub(crate) fn dismantle(self, mut each: impl FnMut(Part<E>)) {
+        match self {
+            Self::Empty => {}
+            Self::One(only) => each(Part::Entry(only)),
+            Self::Small(mut leaf) => {
+                if let Some(leaf) = Rc::get_mut(&mut leaf) {
+                    leaf.slots
+                        .iter_mut()
+                        .take(leaf.head.len as usize)
+                        .for_each(|entry| each(Part::Entry(std::mem::take(entry))));
+                }
+            }
+            Self::Node(child) => each(Part::Child(child)),
+        }
+    }
+
     /// Inserts or replaces the entry of `key`. `make` gets the one that is there, and gives the one to be there, or `None` to leave
     /// all as it is. Returns true if the key is new.
     pub(crate) fn upsert(
@@ -443,13 +509,19 @@ impl<E: Entry> Tree<E> {
                     return false;
                 }
                 let Some(entry) = make(None) else { return false };
-                let pair = if order == Ordering::Less { [entry, only.clone()] } else { [only.clone(), entry] };
+                let pair = if order == Ordering::Less {
+                    [entry, only.clone()]
+                } else {
+                    [only.clone(), entry]
+                };
                 *self = Self::Small(small_leaf(meter, 2, pair.into_iter()));
                 true
             }
             Self::Small(leaf) => {
                 let place = search(leaf.entries(), key, arena);
-                let Some(entry) = make(place.ok().map(|at| &leaf.entries()[at])) else { return false };
+                let Some(entry) = make(place.ok().map(|at| &leaf.entries()[at])) else {
+                    return false;
+                };
                 let shared = Rc::strong_count(leaf) != 1;
                 match place {
                     Ok(at) => {
@@ -479,11 +551,22 @@ impl<E: Entry> Tree<E> {
                 }
             }
             Self::Node(child) => {
-                let inserted = upsert_under(child, Edge { left: true, right: true }, key, arena, make);
+                let inserted = upsert_under(
+                    child,
+                    Edge {
+                        left: true,
+                        right: true,
+                    },
+                    key,
+                    arena,
+                    make,
+                );
                 if let Some(right) = inserted.split {
                     let left = child.clone();
-                    let branches =
-                        [Branch::over(left.clone(), left.note()), Branch::over(right.clone(), right.note())];
+                    let branches = [
+                        Branch::over(left.clone(), left.note()),
+                        Branch::over(right.clone(), right.note()),
+                    ];
                     *child = Child::Inner(Inner::with(meter, &branches));
                 }
                 inserted.new
@@ -550,9 +633,9 @@ impl<E: Entry> Tree<E> {
         }
         match self {
             Self::Empty => None,
-            Self::One(only) => {
-                key.is_none_or(|key| key.compare(only, arena) == Ordering::Less).then_some(only)
-            }
+            Self::One(only) => key
+                .is_none_or(|key| key.compare(only, arena) == Ordering::Less)
+                .then_some(only),
             Self::Small(leaf) => leaf.entries().get(place(leaf.entries(), key, arena)),
             Self::Node(child) => under(child, key, arena),
         }
@@ -570,23 +653,39 @@ fn upsert_under<E: Entry>(
         Child::Leaf(leaf) => {
             let place = search(leaf.entries(), key, arena);
             let Some(entry) = make(place.ok().map(|at| &leaf.entries()[at])) else {
-                return Inserted { new: false, note: E::Note::default(), split: None };
+                return Inserted {
+                    new: false,
+                    note: E::Note::default(),
+                    split: None,
+                };
             };
             let leaf = own_leaf(leaf);
             let note = entry.note(place.is_err());
             match place {
                 Ok(at) => {
                     leaf.slots[at] = entry;
-                    Inserted { new: false, note, split: None }
+                    Inserted {
+                        new: false,
+                        note,
+                        split: None,
+                    }
                 }
                 Err(at) if (leaf.head.len as usize) < LEAF_SLOTS => {
                     insert_at(&mut leaf.slots, &mut leaf.head, at, entry);
-                    Inserted { new: true, note, split: None }
+                    Inserted {
+                        new: true,
+                        note,
+                        split: None,
+                    }
                 }
                 Err(at) => {
-                    let bytes = size_of::<FullLeaf<E>>();
+                    let bytes = RC_HEADER_BYTES + size_of::<FullLeaf<E>>();
                     let (head, slots) = split_for(&mut leaf.slots, &mut leaf.head, at, entry, edge, bytes);
-                    Inserted { new: true, note, split: Some(Child::Leaf(Rc::new(Leaf { head, slots }))) }
+                    Inserted {
+                        new: true,
+                        note,
+                        split: Some(Child::Leaf(Rc::new(Leaf { head, slots }))),
+                    }
                 }
             }
         }
@@ -611,9 +710,16 @@ fn upsert_under<E: Entry>(
                 insert_at(&mut inner.slots, &mut inner.head, at + 1, sibling);
                 return Inserted { new, note, split: None };
             }
-            let bytes = size_of::<Inner<E>>();
+            let bytes = RC_HEADER_BYTES + size_of::<Inner<E>>();
             let (head, slots) = split_for(&mut inner.slots, &mut inner.head, at + 1, sibling, edge, bytes);
-            Inserted { new, note, split: Some(Child::Inner(Rc::new(Inner { head, slots }))) }
+            Inserted {
+                new,
+                note,
+                split: Some(Child::Inner(Rc::new(Inner { head, slots }))),
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
