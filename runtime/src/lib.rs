@@ -16,8 +16,7 @@ mod node;
 mod park;
 mod pass;
 pub mod random;
-#[path = "sim_stub.rs"]
-mod sim;
+pub mod sim;
 mod start;
 mod stats;
 pub mod sync;

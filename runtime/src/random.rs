@@ -6,7 +6,7 @@ use crate::context;
 pub fn u64() -> u64 {
     match context::try_current() {
         Some(context) => context.body.random_u64(),
-        None => os_u64(),
+        None => crate::sim::random_u64().unwrap_or_else(os_u64),
     }
 }
 

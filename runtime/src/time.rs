@@ -15,7 +15,7 @@ use crate::wheel::TimerId;
 
 /// A point of the monotonic clock, in nanoseconds from an arbitrary start.
 ///
-/// On a simulated shard this is virtual time; everywhere else the real clock.
+/// On a simulated shard, and in the clients of a simulation, this is virtual time; everywhere else the real clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Instant(u64);
 
@@ -24,7 +24,7 @@ impl Instant {
     #[inline]
     pub fn now() -> Self {
         Self(context::with_current(|c| {
-            c.map_or_else(real_monotonic_ns, |c| c.body.now_ns())
+            c.map_or_else(off_shard_ns, |c| c.body.now_ns())
         }))
     }
 
@@ -66,7 +66,7 @@ impl Add<Duration> for Instant {
 
 /// Microseconds since the Unix epoch.
 pub fn unix_micros() -> i64 {
-    context::with_current(|c| c.map_or_else(real_unix_micros, |c| c.body.unix_micros()))
+    context::with_current(|c| c.map_or_else(off_shard_micros, |c| c.body.unix_micros()))
 }
 
 /// Seconds since the Unix epoch.
@@ -80,6 +80,15 @@ fn read_clock(clock: libc::clockid_t) -> libc::timespec {
     let result = unsafe { libc::clock_gettime(clock, &raw mut spec) };
     assert!(result == 0, "the clock {clock} can't be read");
     spec
+}
+
+/// Off-shard: virtual in the clients of a simulation.
+fn off_shard_ns() -> u64 {
+    crate::sim::now_ns().unwrap_or_else(real_monotonic_ns)
+}
+
+fn off_shard_micros() -> i64 {
+    crate::sim::unix_micros().unwrap_or_else(real_unix_micros)
 }
 
 #[inline]
