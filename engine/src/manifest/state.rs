@@ -1,0 +1,342 @@
+//! What the manifest says, as a value: edits applied in order to a [`State`].
+//!
+//! Pure: no I/O. A [`State`] can be written out again as the edits that make it, which is how a long manifest is
+//! shortened.
+
+use super::format::put_edit;
+use commitlog::LogPosition;
+use model::{Schema, TableId, varint};
+use std::collections::BTreeMap;
+
+/// One sstable that belongs to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRecord {
+    /// The table whose rows it holds.
+    pub table: TableId,
+    /// The shard that wrote it.
+    pub shard: u16,
+    /// Unique in the store.
+    pub generation: u64,
+    /// Its exact length.
+    pub bytes: u64,
+    /// First token in force: rows outside the range are no longer this file's.
+    pub token_first: i64,
+    /// Last token in force, inclusive.
+    pub token_last: i64,
+}
+
+/// One shard's commit log, as the manifest knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LogRecord {
+    /// Segments below are covered by sstables; their files are spares.
+    pub floor: u64,
+    /// The log was closed with everything flushed: nothing at or above `floor` is to be replayed.
+    pub clean: bool,
+}
+
+/// A change of the store's state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Who this store is; the first edit of every manifest.
+    Identity {
+        /// Drawn when the store is created; stands in every file.
+        host_id: [u8; 16],
+        /// Number of shards.
+        shards: u16,
+    },
+    /// A small value kept by layers above, such as the epoch of the message ids. Empty removes.
+    Property {
+        /// Its name.
+        key: String,
+        /// Its bytes.
+        value: Vec<u8>,
+    },
+    /// A table was created.
+    CreateTable(Schema),
+    /// An sstable became part of the store.
+    AddFile(FileRecord),
+    /// An sstable is no longer part of the store.
+    RemoveFile {
+        /// Its generation.
+        generation: u64,
+    },
+    /// All records of `table` in the log of `shard` that end at or before `position` are in sstables.
+    FlushedUpTo {
+        /// The log's shard.
+        shard: u16,
+        /// The table.
+        table: TableId,
+        /// End of the last record covered.
+        position: LogPosition,
+    },
+    /// The state of a shard's log.
+    Log {
+        /// The log's shard.
+        shard: u16,
+        /// Its state.
+        log: LogRecord,
+    },
+}
+
+const IDENTITY: u64 = 1;
+const PROPERTY: u64 = 2;
+const CREATE_TABLE: u64 = 3;
+const ADD_FILE: u64 = 4;
+const REMOVE_FILE: u64 = 5;
+const FLUSHED_UP_TO: u64 = 6;
+const LOG: u64 = 7;
+
+impl Edit {
+    /// Appends the edit's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        let tag = match self {
+            Edit::Identity { host_id, shards } => {
+                body.extend_from_slice(host_id);
+                varint::put_u64(&mut body, u64::from(*shards));
+                IDENTITY
+            }
+            Edit::Property { key, value } => {
+                varint::put_bytes(&mut body, key.as_bytes());
+                varint::put_bytes(&mut body, value);
+                PROPERTY
+            }
+            Edit::CreateTable(schema) => {
+                body = schema.encode();
+                CREATE_TABLE
+            }
+            Edit::AddFile(file) => {
+                varint::put_u64(&mut body, u64::from(file.table.0));
+                varint::put_u64(&mut body, u64::from(file.shard));
+                varint::put_u64(&mut body, file.generation);
+                varint::put_u64(&mut body, file.bytes);
+                varint::put_i64(&mut body, file.token_first);
+                varint::put_i64(&mut body, file.token_last);
+                ADD_FILE
+            }
+            Edit::RemoveFile { generation } => {
+                varint::put_u64(&mut body, *generation);
+                REMOVE_FILE
+            }
+            Edit::FlushedUpTo { shard, table, position } => {
+                varint::put_u64(&mut body, u64::from(*shard));
+                varint::put_u64(&mut body, u64::from(table.0));
+                varint::put_u64(&mut body, position.segment);
+                varint::put_u64(&mut body, u64::from(position.offset));
+                FLUSHED_UP_TO
+            }
+            Edit::Log { shard, log } => {
+                varint::put_u64(&mut body, u64::from(*shard));
+                varint::put_u64(&mut body, log.floor);
+                body.push(u8::from(log.clean));
+                LOG
+            }
+        };
+        put_edit(out, tag, &body);
+    }
+
+    /// Reads the next edit of `payload`.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    fn decode(payload: &mut &[u8]) -> Result<Edit, &'static str> {
+        const SHORT: &str = "an edit ends too early";
+        fn int<T: TryFrom<u64>>(body: &mut &[u8]) -> Result<T, &'static str> {
+            T::try_from(varint::get_u64(body).ok_or(SHORT)?).map_err(|_| "an edit's number is out of range")
+        }
+        let tag = varint::get_u64(payload).ok_or(SHORT)?;
+        let mut body = varint::get_bytes(payload).ok_or(SHORT)?;
+        let body = &mut body;
+        let edit = match tag {
+            IDENTITY => {
+                let (host_id, rest) = body.split_first_chunk::<16>().ok_or(SHORT)?;
+                *body = rest;
+                Edit::Identity { host_id: *host_id, shards: int(body)? }
+            }
+            PROPERTY => {
+                let key = varint::get_bytes(body).ok_or(SHORT)?;
+                let key = std::str::from_utf8(key).map_err(|_| "a property's name is not UTF-8")?.to_owned();
+                Edit::Property { key, value: varint::get_bytes(body).ok_or(SHORT)?.to_vec() }
+            }
+            CREATE_TABLE => {
+                let schema = Schema::decode(body).map_err(|_| "a table's schema cannot be read")?;
+                *body = &[];
+                Edit::CreateTable(schema)
+            }
+            ADD_FILE => Edit::AddFile(FileRecord {
+                table: TableId(int(body)?),
+                shard: int(body)?,
+                generation: int(body)?,
+                bytes: int(body)?,
+                token_first: varint::get_i64(body).ok_or(SHORT)?,
+                token_last: varint::get_i64(body).ok_or(SHORT)?,
+            }),
+            REMOVE_FILE => Edit::RemoveFile { generation: int(body)? },
+            FLUSHED_UP_TO => Edit::FlushedUpTo {
+                shard: int(body)?,
+                table: TableId(int(body)?),
+                position: LogPosition { segment: int(body)?, offset: int(body)? },
+            },
+            LOG => {
+                let (shard, floor) = (int(body)?, int(body)?);
+                let (clean, rest) = body.split_first().ok_or(SHORT)?;
+                *body = rest;
+                Edit::Log { shard, log: LogRecord { floor, clean: *clean == 1 } }
+            }
+            _ => return Err("an edit of a newer release"),
+        };
+        if body.is_empty() { Ok(edit) } else { Err("an edit is longer than it should be") }
+    }
+}
+
+/// The store as its manifest describes it.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Drawn when the store is created.
+    pub host_id: [u8; 16],
+    /// Number of shards; 0 before the first edit.
+    pub shards: u16,
+    /// Values of the layers above.
+    pub properties: BTreeMap<String, Vec<u8>>,
+    /// The tables, by id.
+    pub tables: BTreeMap<TableId, Schema>,
+    /// The sstables, by generation.
+    pub files: BTreeMap<u64, FileRecord>,
+    /// How far each (log, table) is in sstables.
+    pub flushed: BTreeMap<(u16, TableId), LogPosition>,
+    /// The logs.
+    pub logs: BTreeMap<u16, LogRecord>,
+}
+
+impl State {
+    /// Applies the edits of one record.
+    ///
+    /// # Errors
+    /// What contradicts the format or the state; the state is then unusable.
+    pub fn apply_payload(&mut self, mut payload: &[u8]) -> Result<(), &'static str> {
+        while !payload.is_empty() {
+            self.apply(Edit::decode(&mut payload)?)?;
+        }
+        Ok(())
+    }
+
+    /// Applies one edit.
+    ///
+    /// # Errors
+    /// What contradicts the state.
+    pub fn apply(&mut self, edit: Edit) -> Result<(), &'static str> {
+        if self.shards == 0 && !matches!(edit, Edit::Identity { .. }) {
+            return Err("the manifest does not begin with the store's identity");
+        }
+        match edit {
+            Edit::Identity { host_id, shards } => {
+                if shards == 0 {
+                    return Err("a store of no shards");
+                }
+                (self.host_id, self.shards) = (host_id, shards);
+            }
+            Edit::Property { key, value } if value.is_empty() => drop(self.properties.remove(&key)),
+            Edit::Property { key, value } => drop(self.properties.insert(key, value)),
+            Edit::CreateTable(schema) => drop(self.tables.insert(schema.id, schema)),
+            Edit::AddFile(file) => {
+                if self.files.insert(file.generation, file).is_some() {
+                    return Err("an sstable is added twice");
+                }
+            }
+            Edit::RemoveFile { generation } => {
+                self.files.remove(&generation).ok_or("an sstable is removed that is not there")?;
+            }
+            Edit::FlushedUpTo { shard, table, position } => {
+                let flushed = self.flushed.entry((shard, table)).or_default();
+                *flushed = (*flushed).max(position);
+            }
+            Edit::Log { shard, log } => {
+                let floor = self.logs.get(&shard).map_or(0, |log| log.floor);
+                self.logs.insert(shard, LogRecord { floor: floor.max(log.floor), ..log });
+                let floor = self.logs[&shard].floor;
+                self.flushed.retain(|&(of, _), position| of != shard || position.segment >= floor);
+            }
+        }
+        Ok(())
+    }
+
+    /// The edits that make this state out of nothing.
+    #[must_use]
+    pub fn edits(&self) -> Vec<Edit> {
+        let mut edits = vec![Edit::Identity { host_id: self.host_id, shards: self.shards }];
+        let properties = self.properties.iter();
+        edits.extend(properties.map(|(key, value)| Edit::Property { key: key.clone(), value: value.clone() }));
+        edits.extend(self.tables.values().cloned().map(Edit::CreateTable));
+        edits.extend(self.files.values().cloned().map(Edit::AddFile));
+        edits.extend(self.logs.iter().map(|(&shard, &log)| Edit::Log { shard, log }));
+        let flushed = self.flushed.iter();
+        edits.extend(flushed.map(|(&(shard, table), &position)| Edit::FlushedUpTo { shard, table, position }));
+        edits
+    }
+
+    /// How far the records of `table` in the log of `shard` are in sstables.
+    #[must_use]
+    pub fn flushed_up_to(&self, shard: u16, table: TableId) -> LogPosition {
+        self.flushed.get(&(shard, table)).copied().unwrap_or_default()
+    }
+}
+
+/// Encodes edits as the payload of one record.
+#[must_use]
+pub fn encode_edits(edits: &[Edit]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for edit in edits {
+        edit.encode(&mut payload);
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> State {
+        let mut state = State::default();
+        let file = FileRecord { table: TableId(3), shard: 1, generation: 9, bytes: 8192, token_first: -5, token_last: i64::MAX };
+        let position = LogPosition { segment: 4, offset: 4096 };
+        for edit in [
+            Edit::Identity { host_id: [7; 16], shards: 2 },
+            Edit::Property { key: "epoch".into(), value: b"1".to_vec() },
+            Edit::AddFile(file),
+            Edit::Log { shard: 1, log: LogRecord { floor: 4, clean: false } },
+            Edit::FlushedUpTo { shard: 1, table: TableId(3), position },
+        ] {
+            state.apply(edit).expect("valid");
+        }
+        state
+    }
+
+    #[test]
+    fn a_state_is_the_sum_of_its_edits() {
+        let state = sample();
+        let mut again = State::default();
+        again.apply_payload(&encode_edits(&state.edits())).expect("own bytes");
+        assert_eq!(format!("{state:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn a_raised_floor_forgets_what_lies_below() {
+        let mut state = sample();
+        state.apply(Edit::Log { shard: 1, log: LogRecord { floor: 5, clean: true } }).expect("valid");
+        assert_eq!(state.flushed_up_to(1, TableId(3)), LogPosition::default());
+    }
+
+    #[test]
+    fn rejects_cut_and_impossible_edits() {
+        let payload = encode_edits(&sample().edits());
+        for len in 1..payload.len() {
+            let cut = State::default().apply_payload(&payload[..len]);
+            let whole_edits = cut.is_ok();
+            assert!(!whole_edits || len > 17, "cut after {len} bytes");
+        }
+        let file = sample().files[&9].clone();
+        assert!(sample().apply(Edit::AddFile(file)).is_err(), "the same file twice");
+        assert!(sample().apply(Edit::RemoveFile { generation: 1 }).is_err(), "a file that is not there");
+        assert!(State::default().apply(Edit::RemoveFile { generation: 1 }).is_err(), "no identity");
+    }
+}
