@@ -1,1 +1,28 @@
-//! Scrollback's storage engine: a shard, the node, recovery, routing and the embedded API.
+//! Scrollback's storage engine: shards, the node, recovery, routing, and the API that programs embed.
+//!
+//! A [`Store`] is the engine from outside, from any thread; a [`Shard`] is it on a shard's own thread. A [`Mutation`] goes
+//! through the log into a memtable; a flush turns memtables into sstables; a [`Read`] merges them into a [`Page`].
+//!
+//! Invariants: nothing is acknowledged or shown that a crash could take back (periodic mode apart, and it says so); the
+//! manifest alone says what belongs to the store; a shard's data is touched on that shard's thread only.
+//!
+//! [`Mutation`]: model::Mutation
+
+pub mod check;
+mod config;
+mod error;
+mod layout;
+pub mod manifest;
+mod node;
+mod page;
+mod shard;
+mod stats;
+mod store;
+mod table;
+
+pub use config::{Config, SyncMode};
+pub use error::{Error, ErrorKind, Result};
+pub use page::{Cost, Page, Read};
+pub use shard::Shard;
+pub use stats::{Recovery, ShardStatistics};
+pub use store::{Store, is_store};

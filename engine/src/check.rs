@@ -1,0 +1,149 @@
+//! Verification of every byte of a closed store, without opening it.
+//!
+//! The manifest is walked, each sstable that it names is read whole, each log from its floor on. Nothing is changed.
+
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::manifest::{self, state::State};
+use commitlog::format::SegmentName;
+use commitlog::inspect::{LogDamage, inspect_log};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place where bytes contradict their checksum or format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it, bytes.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// What the verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Files read.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The damage; empty if the store is whole.
+    pub damaged: Vec<Damaged>,
+    /// Logs that end in a group, and manifests in an edit, that a crash cut off and that was never acknowledged.
+    pub torn: u64,
+}
+
+/// Reads every byte of the store in `dir` and compares it with its checksum. `progress` is told of each file and its length.
+///
+/// # Errors
+/// [`Error::Refused`]: there is no store, or it is open elsewhere. [`Error::Io`]: a file cannot be read. Damage is no error
+/// but a finding.
+pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked> {
+    if !crate::is_store(dir) {
+        return Err(Error::Refused { what: format!("{} is not a store: it holds no manifest", dir.display()) });
+    }
+    let _lock = runtime::checks::lock_directory(dir)?;
+    let mut found = Checked::default();
+    let path = dir.join(manifest::FILE_NAME);
+    let bytes = read(&path)?;
+    found.saw(&path, &bytes, &mut progress);
+    let state = match manifest::parse(&bytes) {
+        Ok((state, inspection)) => {
+            found.torn += u64::from(inspection.torn);
+            state
+        }
+        Err(damage) => {
+            found.damage(&path, damage.offset, manifest::damaged(&path, damage).to_string());
+            return Ok(found);
+        }
+    };
+    for file in state.files.values() {
+        let path = layout::table_file(dir, file.table, file.generation);
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                found.damage(&path, 0, "the manifest names this file and it is missing".to_owned());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        found.saw(&path, &bytes, &mut progress);
+        if bytes.len() as u64 != file.bytes {
+            found.damage(&path, bytes.len() as u64, format!("{} bytes long, the manifest says {}", bytes.len(), file.bytes));
+        } else if let Err(damage) = sstable::offline::verify(&bytes) {
+            found.damage(&path, damage.offset, damage.what.to_owned());
+        }
+    }
+    for shard in 0..state.shards {
+        check_log(dir, &state, shard, &mut found, &mut progress)?;
+    }
+    Ok(found)
+}
+
+fn check_log(dir: &Path, state: &State, shard: u16, found: &mut Checked, progress: &mut impl FnMut(&Path, u64)) -> Result<()> {
+    let folder = layout::log_dir(dir, shard);
+    let log = state.logs.get(&shard).copied().unwrap_or_default();
+    let mut segments: Vec<(SegmentName, Vec<u8>)> = Vec::new();
+    for name in list(&folder)? {
+        let Some(segment) = SegmentName::parse(&name).filter(|segment| segment.id >= log.floor) else { continue };
+        let path = folder.join(&name);
+        let bytes = read(&path)?;
+        found.saw(&path, &bytes, progress);
+        segments.push((segment, bytes));
+    }
+    if segments.is_empty() {
+        if !log.clean {
+            found.damage(&folder, 0, format!("the log's segment {} is missing", log.floor));
+        }
+        return Ok(());
+    }
+    let views: Vec<(SegmentName, &[u8])> = segments.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    match inspect_log(&views, log.floor, |_, _| {}) {
+        Ok(inspected) => found.torn += u64::from(inspected.torn),
+        Err(LogDamage::Corrupt { name, damage }) => {
+            found.damage(&folder.join(name.to_string()), damage.offset, damage.what.to_owned());
+        }
+        Err(LogDamage::Missing { segment }) => found.damage(&folder, 0, format!("the log's segment {segment} is missing")),
+        Err(LogDamage::TooNew { name, found: version }) => {
+            found.damage(&folder.join(name.to_string()), 0, format!("format version {version} of a newer release"));
+        }
+    }
+    Ok(())
+}
+
+impl Checked {
+    fn saw(&mut self, path: &Path, bytes: &[u8], progress: &mut impl FnMut(&Path, u64)) {
+        self.files += 1;
+        self.bytes += bytes.len() as u64;
+        progress(path, bytes.len() as u64);
+    }
+
+    fn damage(&mut self, path: &Path, offset: u64, what: String) {
+        self.damaged.push(Damaged { path: path.to_owned(), offset, what });
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::Io { op: "read", path: path.to_owned(), offset: 0, source: Arc::new(source) };
+    std::fs::read(path).map_err(failed)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::Io { op: "list", path: folder.to_owned(), offset: 0, source: Arc::new(source) };
+    let mut names = Vec::new();
+    match std::fs::read_dir(folder) {
+        Ok(entries) => {
+            for entry in entries {
+                names.extend(entry.map_err(failed)?.file_name().into_string());
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    names.sort();
+    Ok(names)
+}

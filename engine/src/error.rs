@@ -1,0 +1,204 @@
+//! What can go wrong, and what the caller can do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Result of the engine's operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the engine. [`kind`](Error::kind) says what the caller can do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device refused `op`.
+    Io {
+        /// What was being done.
+        op: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Where in it, bytes.
+        offset: u64,
+        /// What the device said.
+        source: Arc<io::Error>,
+    },
+    /// Bytes on disk contradict their checksum or format. Retrying does not help; the file is left as it is.
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, bytes.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Written by a newer release; left untouched.
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+        /// The newest version that this release reads.
+        newest_known: u16,
+    },
+    /// A file that the manifest names is not there.
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store cannot be opened so: one sentence that says why and what to do.
+    Refused {
+        /// The sentence.
+        what: String,
+    },
+    /// The request contradicts the schema or a limit.
+    Invalid {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A budget is full; nothing was written. Try again later.
+    Overloaded {
+        /// What is full.
+        what: String,
+    },
+    /// The write was begun and its end is not known: it may be there after the store is opened again, or not.
+    OutcomeUnknown {
+        /// Why.
+        what: String,
+    },
+    /// An earlier write of the log or of the manifest failed: the shard serves reads, takes no writes.
+    Poisoned {
+        /// The first failure.
+        what: String,
+    },
+    /// The store is closed, or closing.
+    Closed,
+    /// A shard panicked: a defect of this program. The other shards serve on; reopen the store.
+    Panicked {
+        /// The shard.
+        shard: u16,
+    },
+}
+
+/// What the caller can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorKind {
+    /// Try again later.
+    Retry,
+    /// Change the request or the configuration.
+    Fix,
+    /// Bytes are lost or unreadable: restore them.
+    Restore,
+    /// The outcome is unknown, or the store must be reopened.
+    Reopen,
+}
+
+impl Error {
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Overloaded { .. } => ErrorKind::Retry,
+            Error::Invalid { .. } | Error::Refused { .. } | Error::TooNew { .. } => ErrorKind::Fix,
+            Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Restore,
+            Error::Io { .. }
+            | Error::OutcomeUnknown { .. }
+            | Error::Poisoned { .. }
+            | Error::Closed
+            | Error::Panicked { .. } => ErrorKind::Reopen,
+        }
+    }
+
+    /// Whether the device is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Error {
+        Error::Invalid { what: what.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { op, path, offset, source } => {
+                write!(f, "{op} of {} at byte {offset}: {source}", path.display())
+            }
+            Error::Corrupt { path, offset, what } => {
+                write!(f, "{} is damaged at byte {offset}: {what}; restore it from a backup", path.display())
+            }
+            Error::TooNew { path, found, newest_known } => write!(
+                f,
+                "{} has format version {found}, this release reads up to {newest_known}; use a newer release",
+                path.display()
+            ),
+            Error::Missing { path } => {
+                write!(f, "{} is missing, and the manifest names it; restore it from a backup", path.display())
+            }
+            Error::Refused { what } | Error::Invalid { what } => f.write_str(what),
+            Error::Overloaded { what } => write!(f, "overloaded: {what}; nothing was written, try again later"),
+            Error::OutcomeUnknown { what } => {
+                write!(f, "the outcome of the write is unknown: {what}; reopen the store and look")
+            }
+            Error::Poisoned { what } => write!(f, "the store takes no writes: {what}"),
+            Error::Closed => f.write_str("the store is closed"),
+            Error::Panicked { shard } => write!(f, "shard {shard} stopped on a defect of this program; reopen the store"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<runtime::Error> for Error {
+    fn from(error: runtime::Error) -> Error {
+        match error {
+            runtime::Error::Io { op, path, offset, source } => Error::Io { op, path, offset, source: Arc::new(source) },
+            runtime::Error::Start(what) => Error::Refused { what },
+            runtime::Error::Panicked { shard, .. } => Error::Panicked { shard: shard.0 },
+            other => Error::Poisoned { what: other.to_string() },
+        }
+    }
+}
+
+impl From<sstable::Error> for Error {
+    fn from(error: sstable::Error) -> Error {
+        match error {
+            sstable::Error::Io(error) => error.into(),
+            sstable::Error::Corrupt { path, offset, what } => Error::Corrupt { path, offset, what: what.to_owned() },
+            sstable::Error::TooNew { path, found, newest_known } => Error::TooNew { path, found, newest_known },
+            other => Error::Poisoned { what: other.to_string() },
+        }
+    }
+}
+
+impl From<commitlog::replay::ReplayError<Error>> for Error {
+    fn from(error: commitlog::replay::ReplayError<Error>) -> Error {
+        match error {
+            commitlog::replay::ReplayError::Log(error) => error.into(),
+            commitlog::replay::ReplayError::Consumer(error) => error,
+        }
+    }
+}
+
+impl From<commitlog::Error> for Error {
+    fn from(error: commitlog::Error) -> Error {
+        match error {
+            commitlog::Error::Io(error) => error.into(),
+            commitlog::Error::Corrupt { path, offset, what } => Error::Corrupt { path, offset, what: what.to_owned() },
+            commitlog::Error::TooNew { path, found, newest_known } => Error::TooNew { path, found, newest_known },
+            commitlog::Error::Missing { dir, segment } => Error::Missing { path: dir.join(format!("{segment:016x}-*.log")) },
+            commitlog::Error::Options(what) => Error::Refused { what },
+            commitlog::Error::Closed => Error::Closed,
+            other => Error::Poisoned { what: other.to_string() },
+        }
+    }
+}

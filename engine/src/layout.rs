@@ -1,0 +1,63 @@
+//! Where the files of a store lie, and what they are called.
+//!
+//! ```text
+//! DIR/LOCK                      held while the store is open
+//! DIR/MANIFEST                  what belongs to the store
+//! DIR/log/SHARD/…               a shard's commit log
+//! DIR/tables/TABLE/GEN.sst      sstables
+//! DIR/orphans/                  files that were found and that the manifest does not name
+//! ```
+
+use model::TableId;
+use std::path::{Path, PathBuf};
+
+/// Generations step by this much, so that each shard draws its own: `sequence * GENERATION_STEP + shard`.
+pub(crate) const GENERATION_STEP: u64 = 1024;
+
+pub(crate) fn tables_dir(store: &Path) -> PathBuf {
+    store.join("tables")
+}
+
+pub(crate) fn table_dir(store: &Path, table: TableId) -> PathBuf {
+    tables_dir(store).join(format!("{:05}", table.0))
+}
+
+pub(crate) fn table_file_name(generation: u64) -> String {
+    format!("{generation:012}.sst")
+}
+
+pub(crate) fn table_file(store: &Path, table: TableId, generation: u64) -> PathBuf {
+    table_dir(store, table).join(table_file_name(generation))
+}
+
+pub(crate) fn log_dir(store: &Path, shard: u16) -> PathBuf {
+    store.join("log").join(format!("{shard:03}"))
+}
+
+pub(crate) fn orphans_dir(store: &Path) -> PathBuf {
+    store.join("orphans")
+}
+
+/// The generation that the same shard draws next.
+pub(crate) fn generation_after(generation: u64) -> u64 {
+    generation + GENERATION_STEP
+}
+
+/// The first generation of `shard` that is larger than all of `used`.
+pub(crate) fn first_generation(shard: u16, used: impl Iterator<Item = u64>) -> u64 {
+    let sequence = used.map(|generation| generation / GENERATION_STEP + 1).max().unwrap_or(1);
+    sequence * GENERATION_STEP + u64::from(shard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_of_shards_never_meet() {
+        let first = first_generation(3, [1024, 4099, 2048].into_iter());
+        assert_eq!(first, 5 * GENERATION_STEP + 3);
+        assert_eq!(generation_after(first) % GENERATION_STEP, 3);
+        assert_eq!(first_generation(0, std::iter::empty()), GENERATION_STEP);
+    }
+}

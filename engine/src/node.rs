@@ -1,0 +1,269 @@
+//! The node: what its shards share. It lives on shard 0 and owns the manifest.
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::manifest::Manifest;
+use crate::manifest::state::{Edit, LogRecord, State};
+use crate::shard::{Boot, Booted, Shard};
+use crate::stats::Recovery;
+use crate::store::{Shared, on_shard};
+use model::{Schema, TableId};
+use runtime::sync::Mutex;
+use runtime::{ShardId, TaskClass, disk};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The owner of the manifest.
+pub(crate) struct Node {
+    /// `None` once closed.
+    manifest: Mutex<Option<Manifest>>,
+    shared: Arc<Shared>,
+}
+
+impl Node {
+    /// Opens the store on all shards; runs on shard 0.
+    pub async fn open(config: Arc<Config>, shared: Arc<Shared>) -> Result<Vec<Recovery>> {
+        let shards = u16::try_from(runtime::shard_count()).expect("at most 64 shards");
+        disk::create_dir_all(&config.dir).await?;
+        let state = match Manifest::read(&config.dir).await? {
+            Some((state, found)) => {
+                if found.torn {
+                    tracing::warn!(offset = found.end, "the manifest ends in an edit that a crash cut off; it never happened");
+                }
+                state
+            }
+            None => create(&config.dir, shards).await?,
+        };
+        if state.shards != shards {
+            let what = format!(
+                "the store in {} has {} shards and cannot be opened with {shards}; open it with {}",
+                config.dir.display(),
+                state.shards,
+                state.shards
+            );
+            return Err(Error::Refused { what });
+        }
+        let orphans = set_orphans_aside(&config.dir, &state).await?;
+        let manifest = Manifest::write_new(&config.dir, state).await?;
+        let state = manifest.state().clone();
+        shared.set(&state);
+        let node = Rc::new(Node { manifest: Mutex::new(Some(manifest)), shared });
+        let schemas: Vec<_> = node.shared.schemas();
+        let boots: Vec<Boot> = (0..shards)
+            .map(|shard| Boot {
+                config: Arc::clone(&config),
+                host_id: state.host_id,
+                shards,
+                schemas: schemas.clone(),
+                files: state.files.values().filter(|file| file.shard == shard).cloned().collect(),
+                generations: state.files.keys().chain(&orphans).copied().collect(),
+                flushed: state.flushed.iter().filter(|((of, _), _)| *of == shard).map(|((_, t), p)| (*t, *p)).collect(),
+                log: state.logs.get(&shard).copied().unwrap_or(LogRecord { floor: 1, clean: true }),
+            })
+            .collect();
+        let opened = node.boot(boots).await;
+        if opened.is_err() {
+            abandon().await;
+        }
+        opened
+    }
+
+    /// Brings all shards to life.
+    async fn boot(self: &Rc<Self>, boots: Vec<Boot>) -> Result<Vec<Recovery>> {
+        let recover: Vec<_> = boots.iter().map(|boot| (boot.log, boot.flushed.clone())).collect();
+        // Shard 0 first: the flushes of the others' recoveries go through its manifest.
+        for (to, boot) in (0..).map(ShardId).zip(boots) {
+            if to == ShardId(0) {
+                Shard::create(boot, Some(Rc::clone(self))).await?;
+            } else {
+                runtime::call(to, move || Shard::create(boot, None)).await.map_err(crate::store::stopped)??;
+            }
+        }
+        let recoveries = (0..).map(ShardId).zip(recover).map(|(to, (log, flushed))| {
+            let recover = on_shard(to, move |shard| async move { shard.recover(log, flushed).await });
+            runtime::spawn(TaskClass::Request, "recover", recover)
+        });
+        let mut booted = Vec::new();
+        let mut failed = None;
+        for task in recoveries.collect::<Vec<_>>() {
+            match task.await.and_then(|recovered| recovered) {
+                Ok(shard) => booted.push(shard),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // The old logs are in sstables: from here on they are spares. Then the new ones are made, and named.
+        self.edit(log_edits(&booted, true)).await?;
+        for booted in &booted {
+            let first = booted.next_segment;
+            on_shard(ShardId(booted.recovery.shard), move |shard| async move { shard.serve(first).await }).await??;
+        }
+        self.edit(log_edits(&booted, false)).await?;
+        Ok(booted.into_iter().map(|booted| booted.recovery).collect())
+    }
+
+    /// Makes edits durable.
+    pub async fn edit(&self, edits: Vec<Edit>) -> Result<()> {
+        self.manifest.lock().await.as_mut().ok_or(Error::Closed)?.append(edits).await
+    }
+
+    /// Creates a table, or returns the one of that name.
+    pub async fn create_table(&self, mut schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
+        let mut manifest = self.manifest.lock().await;
+        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
+        if let Some(present) = self.shared.schema(&schema.keyspace, &schema.name) {
+            if if_not_exists {
+                return Ok(present);
+            }
+            return Err(Error::invalid(format!("table {}.{} exists already", schema.keyspace, schema.name)));
+        }
+        schema.id = TableId(manifest.state().tables.keys().map(|id| id.0).max().unwrap_or(0) + 1);
+        schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        manifest.append(vec![Edit::CreateTable(schema.clone())]).await?;
+        let schema = Arc::new(schema);
+        for shard in 0..runtime::shard_count() {
+            let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
+            let schema = Arc::clone(&schema);
+            on_shard(to, move |shard| async move { shard.add_table(schema) }).await?;
+        }
+        self.shared.add_schema(Arc::clone(&schema));
+        Ok(schema)
+    }
+
+    /// Sets a property if it has no value; returns whether it had none.
+    pub async fn set_property_if_absent(&self, key: String, value: Vec<u8>) -> Result<bool> {
+        let mut manifest = self.manifest.lock().await;
+        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
+        if self.shared.property(&key).is_some() {
+            return Ok(false);
+        }
+        manifest.append(vec![Edit::Property { key: key.clone(), value: value.clone() }]).await?;
+        self.shared.set_property(key, value);
+        Ok(true)
+    }
+
+    /// Closes all shards and the manifest; runs on shard 0.
+    pub async fn close(self: Rc<Self>, flush: bool) -> Result<()> {
+        let mut result = Ok(());
+        let mut edits = Vec::new();
+        // Shard 0 last: the others need the manifest to flush.
+        for shard in (0..runtime::shard_count()).rev() {
+            let id = u16::try_from(shard).expect("at most 64 shards");
+            let closed = on_shard(ShardId(id), move |shard| async move { shard.close_here(flush).await }).await;
+            match closed.and_then(|closed| closed) {
+                Ok(Some(floor)) => edits.push(Edit::Log { shard: id, log: LogRecord { floor, clean: true } }),
+                Ok(None) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        if result.is_ok() && !edits.is_empty() {
+            result = self.edit(edits).await;
+        }
+        match self.manifest.lock().await.take() {
+            Some(manifest) => result.and(manifest.close().await),
+            None => result,
+        }
+    }
+}
+
+fn log_edits(booted: &[Booted], clean: bool) -> Vec<Edit> {
+    let edit = |booted: &Booted| {
+        let log = LogRecord { floor: booted.next_segment, clean };
+        Edit::Log { shard: booted.recovery.shard, log }
+    };
+    booted.iter().map(edit).collect()
+}
+
+/// Ends the shards of a store that could not be opened.
+async fn abandon() {
+    for shard in (0..runtime::shard_count()).rev() {
+        let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
+        let close = || async {
+            if let Some(shard) = runtime::root::<Shard>() {
+                drop(shard.close_here(false).await);
+            }
+        };
+        let _ = runtime::call(to, close).await;
+    }
+}
+
+/// The first state of a new store in `dir`.
+async fn create(dir: &Path, shards: u16) -> Result<State> {
+    // What a crash during creation may have left is fine; anything else is somebody's.
+    let ours = ["LOCK", "MANIFEST.new", "log", "tables", "orphans"];
+    for entry in disk::list(dir).await? {
+        if !ours.contains(&entry.name.as_str()) {
+            let what = format!(
+                "{} is not a store: it holds {} and no manifest; name an empty directory or a store",
+                dir.display(),
+                entry.name
+            );
+            return Err(Error::Refused { what });
+        }
+    }
+    // A manifest is written before the first log segment and the first sstable: either without it is a store that lost it.
+    for folder in ["tables", "log"] {
+        for entry in list_or_none(&dir.join(folder)).await?.into_iter().filter(|entry| entry.is_dir) {
+            if !disk::list(&dir.join(folder).join(&entry.name)).await?.is_empty() {
+                return Err(Error::Missing { path: dir.join(crate::manifest::FILE_NAME) });
+            }
+        }
+    }
+    disk::create_dir_all(&layout::tables_dir(dir)).await?;
+    disk::create_dir_all(&layout::orphans_dir(dir)).await?;
+    for shard in 0..shards {
+        disk::create_dir_all(&layout::log_dir(dir, shard)).await?;
+    }
+    disk::sync_dir(&dir.join("log")).await?;
+    disk::sync_dir(dir).await?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk::sync_dir(parent).await?;
+    }
+    let mut host_id = [0; 16];
+    runtime::random::fill(&mut host_id);
+    Ok(State { host_id, shards, ..State::default() })
+}
+
+async fn list_or_none(dir: &Path) -> Result<Vec<disk::Entry>> {
+    if disk::exists(dir).await? { Ok(disk::list(dir).await?) } else { Ok(Vec::new()) }
+}
+
+/// Moves table files that the manifest does not name into `orphans/`, and returns their generations: they are not used
+/// again.
+async fn set_orphans_aside(dir: &Path, state: &State) -> Result<BTreeSet<u64>> {
+    let orphans_dir = layout::orphans_dir(dir);
+    let mut found = BTreeSet::new();
+    let tables = layout::tables_dir(dir);
+    let mut moved = 0_u64;
+    for table in list_or_none(&tables).await?.into_iter().filter(|entry| entry.is_dir) {
+        let table_dir = tables.join(&table.name);
+        for entry in disk::list(&table_dir).await? {
+            let generation = entry.name.strip_suffix(".sst").and_then(|name| name.parse::<u64>().ok());
+            let named = generation.and_then(|generation| state.files.get(&generation)).is_some_and(|file| {
+                layout::table_dir(dir, file.table) == table_dir && layout::table_file_name(file.generation) == entry.name
+            });
+            if named {
+                continue;
+            }
+            found.extend(generation);
+            disk::create_dir_all(&orphans_dir).await?;
+            disk::rename(&table_dir.join(&entry.name), &orphans_dir.join(format!("{}-{}", table.name, entry.name))).await?;
+            disk::sync_dir(&table_dir).await?;
+            moved += 1;
+        }
+    }
+    if moved > 0 {
+        disk::sync_dir(&orphans_dir).await?;
+        tracing::warn!(files = moved, folder = %orphans_dir.display(), "files that the manifest does not name were set aside");
+    }
+    for entry in list_or_none(&orphans_dir).await? {
+        let generation = entry.name.rsplit_once('-').and_then(|(_, name)| name.strip_suffix(".sst")?.parse::<u64>().ok());
+        found.extend(generation);
+    }
+    Ok(found)
+}

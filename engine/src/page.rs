@@ -1,0 +1,168 @@
+//! What a read asks for, and the page it gives back.
+
+use model::{Direction, RowRef, Slice, TableId};
+
+/// A read of one partition's rows.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The table.
+    pub table: TableId,
+    /// The partition key's bytes.
+    pub key: Vec<u8>,
+    /// Which rows, as positions in clustering order whatever the direction.
+    pub slice: Slice,
+    /// In which order.
+    pub direction: Direction,
+    /// The page ends after this many rows, at least 1.
+    pub limit_rows: usize,
+    /// The page ends after the row that exceeds this many bytes.
+    pub limit_bytes: usize,
+    /// Also gives rows that are deleted, with their tombstones.
+    pub include_dead: bool,
+}
+
+impl Read {
+    /// All live rows of a partition, in clustering order, in pages of at most 1 MiB.
+    #[must_use]
+    pub fn partition(table: TableId, key: impl Into<Vec<u8>>) -> Read {
+        Read {
+            table,
+            key: key.into(),
+            slice: Slice { start: Vec::new(), end: vec![0xFF] },
+            direction: Direction::Forward,
+            limit_rows: usize::MAX,
+            limit_bytes: 1 << 20,
+            include_dead: false,
+        }
+    }
+}
+
+/// What a read cost.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Sstables of which at least one block was looked at.
+    pub sstables_opened: u64,
+    /// Data blocks looked at, from the cache or from the device.
+    pub data_blocks: u64,
+    /// Index blocks looked at, from the cache or from the device.
+    pub index_blocks: u64,
+    /// Reads from the device.
+    pub device_reads: u64,
+    /// Rows that the merge met.
+    pub rows_merged: u64,
+    /// Rows met and found dead.
+    pub rows_dead: u64,
+    /// Rows passed over without being looked at, because a deletion covers them.
+    pub rows_skipped: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.sstables_opened += other.sstables_opened;
+        self.data_blocks += other.data_blocks;
+        self.index_blocks += other.index_blocks;
+        self.device_reads += other.device_reads;
+        self.rows_merged += other.rows_merged;
+        self.rows_dead += other.rows_dead;
+        self.rows_skipped += other.rows_skipped;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    start: usize,
+    clustering_len: u32,
+    body_len: u32,
+}
+
+/// Rows of one partition, in one buffer.
+#[derive(Clone, Default, Debug)]
+pub struct Page {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    static_row: Option<Vec<u8>>,
+    more: Option<Slice>,
+    cost: Cost,
+}
+
+impl Page {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the page holds no row; there may be [`more`](Self::more) all the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The row at `index`: its clustering bytes and its live cells.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Option<(&[u8], RowRef<'_>)> {
+        let slot = self.slots.get(index)?;
+        let body = slot.start + slot.clustering_len as usize;
+        let clustering = &self.bytes[slot.start..body];
+        Some((clustering, RowRef::trusted(&self.bytes[body..body + slot.body_len as usize])))
+    }
+
+    /// The rows, in the order that was asked for.
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&[u8], RowRef<'_>)> + ExactSizeIterator {
+        (0..self.slots.len()).map(|index| self.row(index).expect("an index within the page"))
+    }
+
+    /// The partition's static row, if it has a live one.
+    #[must_use]
+    pub fn static_row(&self) -> Option<RowRef<'_>> {
+        self.static_row.as_deref().map(RowRef::trusted)
+    }
+
+    /// The slice that the next page begins with; `None` if this page ends the slice asked for. A page may be the last one
+    /// although it says more: then the next is empty.
+    #[must_use]
+    pub fn more(&self) -> Option<&Slice> {
+        self.more.as_ref()
+    }
+
+    /// What the page cost.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn push(&mut self, clustering: &[u8], body: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(clustering);
+        self.bytes.extend_from_slice(body);
+        let clustering_len = u32::try_from(clustering.len()).expect("a clustering key is short");
+        let body_len = u32::try_from(body.len()).expect("a row is at most 16 MiB");
+        self.slots.push(Slot { start, clustering_len, body_len });
+    }
+
+    pub(crate) fn set_static_row(&mut self, body: Vec<u8>) {
+        self.static_row = Some(body);
+    }
+
+    pub(crate) fn finish(&mut self, more: Option<Slice>, cost: Cost) {
+        self.more = more;
+        self.cost = cost;
+    }
+
+    pub(crate) fn last_clustering(&self) -> Option<&[u8]> {
+        self.row(self.slots.len().checked_sub(1)?).map(|(clustering, _)| clustering)
+    }
+}
+
+/// What is left of `slice` after the row at `last` was given.
+pub(crate) fn rest_after(slice: &Slice, last: &[u8], direction: Direction) -> Slice {
+    match direction {
+        // The position after everything with the prefix `last`: a full key is no prefix of another one.
+        Direction::Forward => Slice { start: [last, &[0xFF]].concat(), end: slice.end.clone() },
+        Direction::Reverse => Slice { start: slice.start.clone(), end: last.to_vec() },
+    }
+}

@@ -1,0 +1,210 @@
+//! One shard: its tables, its log, its memory, the tasks that serve them.
+//!
+//! A [`Shard`] lives on one thread and is shared by the tasks there. Its parts: [`write`](self) appends, applies and
+//! acknowledges; `flush` turns sealed memtables into sstables; `read` merges; `recover` builds the shard when the store is
+//! opened. No borrow is held over an await.
+
+mod applied;
+mod flush;
+mod read;
+mod recover;
+mod write;
+
+pub(crate) use recover::{Boot, Booted};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::stats::ShardStatistics;
+use crate::table::TableState;
+use applied::Applied;
+use commitlog::{Log, LogPosition};
+use model::{Schema, TableId, Token};
+use runtime::ShardId;
+use runtime::sync::{Gate, Notify};
+use sstable::BlockCache;
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Writers that may wait for room in one shard before further ones are refused at once.
+const WAITING_WRITERS_MAX: usize = 10_000;
+/// A client's own timestamp more than this ahead of the clock does not push the shard's timestamps, microseconds.
+const TIMESTAMP_AHEAD_MAX: i64 = 366 * 24 * 3600 * 1_000_000;
+
+/// The face of the engine on a shard's own thread. Outside, use [`Store`](crate::Store).
+pub struct Shard {
+    pub(crate) config: Arc<Config>,
+    pub(crate) host_id: [u8; 16],
+    id: ShardId,
+    count: u16,
+    tables: RefCell<BTreeMap<TableId, Rc<TableState>>>,
+    log: OnceCell<Log>,
+    applied: Rc<Applied>,
+    cache: Rc<BlockCache>,
+    /// Bytes of all memtables, sealed ones included.
+    memory: Cell<usize>,
+    /// Bytes of the memtables that take writes.
+    active_memory: Cell<usize>,
+    /// Bytes of writes admitted and not yet applied.
+    reserved: Cell<usize>,
+    waiting_writers: Cell<usize>,
+    room: Notify,
+    flush_wanted: Notify,
+    flushed: Notify,
+    /// Why flushes fail at present.
+    flush_trouble: RefCell<Option<Error>>,
+    closing: Cell<bool>,
+    writers: Gate,
+    poisoned: RefCell<Option<Error>>,
+    last_timestamp: Cell<i64>,
+    next_generation: Cell<u64>,
+    /// Below this the log is released; raised by flushes.
+    log_floor: Cell<LogPosition>,
+    counters: Counters,
+    workers: RefCell<Vec<runtime::Task<()>>>,
+    extensions: RefCell<Vec<Rc<dyn Any>>>,
+    node: Option<Rc<Node>>,
+}
+
+/// What the shard has done since it was opened.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub writes: Cell<u64>,
+    pub written_bytes: Cell<u64>,
+    pub reads: Cell<u64>,
+    pub flushes: Cell<u64>,
+    pub flushed_bytes: Cell<u64>,
+    pub flush_failures: Cell<u64>,
+}
+
+pub(crate) fn add(counter: &Cell<u64>, n: u64) {
+    counter.set(counter.get() + n);
+}
+
+impl Shard {
+    /// The shard of the running task.
+    ///
+    /// # Panics
+    /// Off a shard of a store.
+    #[must_use]
+    pub fn current() -> Rc<Shard> {
+        runtime::root::<Shard>().expect("a task of the store's shard")
+    }
+
+    /// This shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The shard that owns a token.
+    #[must_use]
+    pub fn owner(&self, token: Token) -> ShardId {
+        ShardId(model::shard_of(token, self.count))
+    }
+
+    /// Schema of a table, by name.
+    #[must_use]
+    pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
+        let tables = self.tables.borrow();
+        let mut schemas = tables.values().map(|table| &table.schema);
+        schemas.find(|schema| schema.keyspace == keyspace && schema.name == name).cloned()
+    }
+
+    /// A timestamp in microseconds since the Unix epoch, larger than all that this shard has given or holds on disk.
+    #[must_use]
+    pub fn timestamp(&self) -> i64 {
+        let next = runtime::time::unix_micros().max(self.last_timestamp.get() + 1);
+        self.last_timestamp.set(next);
+        next
+    }
+
+    /// State that a layer above keeps on this shard: one value per type, made at the first call.
+    pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
+        let present = self.extensions.borrow().iter().find_map(|value| Rc::clone(value).downcast::<T>().ok());
+        present.unwrap_or_else(|| {
+            let value = Rc::new(make());
+            self.extensions.borrow_mut().push(Rc::<T>::clone(&value));
+            value
+        })
+    }
+
+    /// The store's node: on shard 0 only.
+    pub(crate) fn node(&self) -> Rc<Node> {
+        Rc::clone(self.node.as_ref().expect("asked of shard 0"))
+    }
+
+    pub(crate) fn add_table(&self, schema: Arc<Schema>) {
+        let id = schema.id;
+        self.tables.borrow_mut().entry(id).or_insert_with(|| Rc::new(TableState::new(schema, Vec::new())));
+    }
+
+    fn table(&self, id: TableId) -> Result<Rc<TableState>> {
+        let table = self.tables.borrow().get(&id).cloned();
+        table.ok_or_else(|| Error::invalid(format!("table {} does not exist", id.0)))
+    }
+
+    fn all_tables(&self) -> Vec<Rc<TableState>> {
+        self.tables.borrow().values().cloned().collect()
+    }
+
+    fn log(&self) -> &Log {
+        self.log.get().expect("the log is open once the shard serves")
+    }
+
+    /// Observes a timestamp that is on disk, so that new ones exceed it.
+    fn saw_timestamp(&self, timestamp: i64) {
+        if timestamp > self.last_timestamp.get() && timestamp <= runtime::time::unix_micros().saturating_add(TIMESTAMP_AHEAD_MAX) {
+            self.last_timestamp.set(timestamp);
+        }
+    }
+
+    /// Stops taking writes for good and tells those who wait.
+    fn poison(&self, error: &Error) {
+        let what = error.to_string();
+        tracing::error!(shard = self.id.0, %error, "the shard takes no more writes; reopen the store");
+        self.poisoned.borrow_mut().get_or_insert(Error::Poisoned { what: what.clone() });
+        self.applied.fail(Error::OutcomeUnknown { what });
+        self.room.notify_all();
+        self.flush_wanted.notify_all();
+        self.flushed.notify_all();
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if let Some(error) = self.poisoned.borrow().as_ref() {
+            return Err(error.clone());
+        }
+        if self.closing.get() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Figures of the shard.
+    #[must_use]
+    pub fn statistics(&self) -> ShardStatistics {
+        let tables = self.all_tables();
+        let files: Vec<_> = tables.iter().flat_map(|table| table.files.borrow().iter().cloned().collect::<Vec<_>>()).collect();
+        let log = self.log().stats();
+        ShardStatistics {
+            shard: self.id.0,
+            writes: self.counters.writes.get(),
+            written_bytes: self.counters.written_bytes.get(),
+            reads: self.counters.reads.get(),
+            flushes: self.counters.flushes.get(),
+            flushed_bytes: self.counters.flushed_bytes.get(),
+            flush_failures: self.counters.flush_failures.get(),
+            memtable_bytes: self.memory.get() as u64,
+            sstables: files.len() as u64,
+            sstable_bytes: files.iter().map(|file| file.record.bytes).sum(),
+            rows_on_disk: files.iter().map(|file| file.table.statistics().rows).sum(),
+            writers_waiting: (self.applied.waiting() + self.waiting_writers.get()) as u64,
+            cache_hits: self.cache.hits(),
+            cache_misses: self.cache.misses(),
+            cache_bytes: self.cache.bytes() as u64,
+            log_bytes: self.log().bytes_in_use(),
+            log,
+            runtime: runtime::stats(),
+        }
+    }
+}

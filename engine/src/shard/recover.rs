@@ -1,0 +1,217 @@
+//! How a shard comes to life and how it ends.
+//!
+//! Opening: the sstables that the manifest names are opened and checked; the log is replayed from the manifest's floor, less
+//! what "flushed up to" covers; everything replayed is flushed; then (by the node) the floor is raised past the old log, and
+//! the shard serves with fresh segments. So an old log never meets new records.
+
+use super::applied::Applied;
+use super::{Counters, Shard};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::node::Node;
+use crate::manifest::state::{FileRecord, LogRecord};
+use crate::stats::Recovery;
+use crate::table::{LiveFile, TableState};
+use commitlog::{Log, LogPosition};
+use model::{MutationRef, Schema, TableId};
+use runtime::sync::{Gate, Notify};
+use runtime::{TaskClass, disk};
+use sstable::BlockCache;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a shard needs to know to come to life.
+pub(crate) struct Boot {
+    pub config: Arc<Config>,
+    pub host_id: [u8; 16],
+    pub shards: u16,
+    pub schemas: Vec<Arc<Schema>>,
+    pub files: Vec<FileRecord>,
+    /// The largest generations in the store and among its orphans.
+    pub generations: Vec<u64>,
+    pub flushed: Vec<(TableId, LogPosition)>,
+    pub log: LogRecord,
+}
+
+/// A shard that has recovered and does not serve yet.
+pub(crate) struct Booted {
+    pub recovery: Recovery,
+    /// Everything in segments below is in sstables.
+    pub next_segment: u64,
+}
+
+impl Shard {
+    /// Builds the shard on the running thread, with its sstables open.
+    pub(crate) async fn create(boot: Boot, node: Option<Rc<Node>>) -> Result<()> {
+        let id = runtime::shard();
+        let cache = Rc::new(BlockCache::new(boot.config.block_cache_bytes));
+        let mut files: BTreeMap<TableId, Vec<Rc<LiveFile>>> = BTreeMap::new();
+        let mut newest = i64::MIN;
+        for record in boot.files {
+            let file = open_file(&boot.config, &cache, record).await?;
+            newest = newest.max(file.table.statistics().max_timestamp);
+            files.entry(file.record.table).or_default().push(Rc::new(file));
+        }
+        let tables = boot.schemas.into_iter().map(|schema| {
+            let files = files.remove(&schema.id).unwrap_or_default();
+            (schema.id, Rc::new(TableState::new(schema, files)))
+        });
+        let shard = Rc::new(Shard {
+            id,
+            count: boot.shards,
+            host_id: boot.host_id,
+            tables: RefCell::new(tables.collect()),
+            log: OnceCell::new(),
+            applied: Rc::new(Applied::default()),
+            cache,
+            memory: Cell::new(0),
+            active_memory: Cell::new(0),
+            reserved: Cell::new(0),
+            waiting_writers: Cell::new(0),
+            room: Notify::new(),
+            flush_wanted: Notify::new(),
+            flushed: Notify::new(),
+            flush_trouble: RefCell::new(None),
+            closing: Cell::new(false),
+            writers: Gate::new(),
+            poisoned: RefCell::new(None),
+            last_timestamp: Cell::new(0),
+            next_generation: Cell::new(layout::first_generation(id.0, boot.generations.into_iter())),
+            log_floor: Cell::new(LogPosition { segment: boot.log.floor, offset: 0 }),
+            counters: Counters::default(),
+            workers: RefCell::default(),
+            extensions: RefCell::default(),
+            node,
+            config: boot.config,
+        });
+        shard.saw_timestamp(newest);
+        runtime::set_root(Rc::clone(&shard));
+        let flusher = runtime::spawn(TaskClass::Flush, "flush", Rc::clone(&shard).flush_sealed());
+        shard.workers.borrow_mut().push(flusher);
+        Ok(())
+    }
+
+    /// Replays the shard's log and flushes all of it.
+    pub(crate) async fn recover(self: &Rc<Self>, log: LogRecord, flushed: Vec<(TableId, LogPosition)>) -> Result<Booted> {
+        let started = runtime::time::Instant::now();
+        let report = self.replay(log, &flushed.into_iter().collect()).await?;
+        self.flush().await?;
+        let recovery = Recovery {
+            shard: self.id.0,
+            records: report.records,
+            bytes: report.bytes,
+            torn: report.torn.map(|torn| (torn.path, torn.offset)),
+            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        Ok(Booted { recovery, next_segment: report.next_segment.max(log.floor) })
+    }
+
+    async fn replay(self: &Rc<Self>, log: LogRecord, flushed: &BTreeMap<TableId, LogPosition>) -> Result<commitlog::replay::Report> {
+        let dir = layout::log_dir(&self.config.dir, self.id.0);
+        let report = commitlog::replay::replay(&dir, log.floor, async |end: LogPosition, record: &[u8]| {
+            let damaged = |what: String| Error::Corrupt { path: dir.clone(), offset: u64::from(end.offset), what };
+            let mutation = MutationRef::parse(record)
+                .map_err(|error| damaged(format!("a record of segment {} cannot be read: {error}", end.segment)))?;
+            let table = mutation.table();
+            if !self.tables.borrow().contains_key(&table) {
+                let what = format!("a record of segment {} is of table {}, which does not exist", end.segment, table.0);
+                return Err(damaged(what));
+            }
+            if flushed.get(&table).is_none_or(|&position| end > position) {
+                while self.is_full(record.len()) && self.memory.get() > 0 {
+                    if let Some(error) = self.poisoned.borrow().as_ref() {
+                        return Err(error.clone());
+                    }
+                    if let Some(error) = self.flush_trouble.borrow().as_ref() {
+                        return Err(error.clone());
+                    }
+                    self.flushed.notified().await;
+                }
+                self.apply_record(end, record);
+            }
+            self.applied.start_at(end);
+            runtime::breathe().await;
+            Ok(())
+        });
+        let report = report.await?;
+        if !log.clean && report.segments == 0 {
+            return Err(Error::Missing { path: dir.join(format!("segment {}", log.floor)) });
+        }
+        Ok(report)
+    }
+
+    /// Opens a fresh log and takes requests.
+    pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64) -> Result<()> {
+        let dir = layout::log_dir(&self.config.dir, self.id.0);
+        let options = commitlog::Options {
+            host_id: self.host_id,
+            segment_bytes: self.config.log_segment_bytes,
+            total_bytes_max: self.config.log_bytes_max,
+            sync: self.config.sync,
+            ..commitlog::Options::new(dir, self.id.0)
+        };
+        let log = Log::open(options, first_segment).await?;
+        self.applied.start_at(log.appended());
+        self.log_floor.set(LogPosition { segment: first_segment, offset: 0 });
+        assert!(self.log.set(log).is_ok(), "the log is opened once");
+        let applier = runtime::spawn(TaskClass::Request, "apply", Rc::clone(self).apply_groups());
+        self.workers.borrow_mut().push(applier);
+        Ok(())
+    }
+
+    /// Ends the shard: no new writes, those under way are finished, everything is flushed (unless the shard is poisoned or
+    /// `flush` is false), the log is closed, the tasks have ended. Returns the log's floor if nothing of it is needed any
+    /// more.
+    pub(crate) async fn close_here(self: &Rc<Self>, flush: bool) -> Result<Option<u64>> {
+        self.closing.set(true);
+        self.room.notify_all();
+        self.writers.close().await;
+        let mut result = Ok(None);
+        let mut end = None;
+        if let Some(log) = self.log.get() {
+            // The log first: what is in flight is applied, and then flushed.
+            match log.close().await {
+                Ok(()) => end = Some(log.appended()),
+                Err(error) => result = Err(error.into()),
+            }
+        }
+        let applier = self.workers.borrow_mut().pop().filter(|_| self.log.get().is_some());
+        if let Some(applier) = applier {
+            applier.await;
+        }
+        if flush && result.is_ok() && self.poisoned.borrow().is_none() {
+            result = self.flush().await.map(|()| end.map(|end| end.segment + 1));
+        }
+        if result.is_err() || !flush {
+            // Nothing more is flushed; what is in memory is in the log.
+            self.poisoned.borrow_mut().get_or_insert(Error::Closed);
+        }
+        self.flush_wanted.notify_all();
+        let workers = std::mem::take(&mut *self.workers.borrow_mut());
+        for worker in workers {
+            worker.await;
+        }
+        for table in self.all_tables() {
+            let files = table.files.take();
+            drop(table);
+            for file in files.iter() {
+                // Reads in flight keep their own handle; the file closes with the last one.
+                drop(file.table.clone().close().await);
+            }
+        }
+        runtime::clear_root();
+        result
+    }
+}
+
+async fn open_file(config: &Config, cache: &Rc<BlockCache>, record: FileRecord) -> Result<LiveFile> {
+    let path = layout::table_file(&config.dir, record.table, record.generation);
+    if !disk::exists(&path).await? {
+        return Err(Error::Missing { path });
+    }
+    let table = sstable::Table::open(&path, record.generation, record.bytes, Rc::clone(cache)).await?;
+    Ok(LiveFile { record, table })
+}

@@ -1,0 +1,193 @@
+//! The life of a write on its shard (DESIGN §5):
+//!
+//! 1. *Admission*: room in the shard's memory, or a wait of at most `admission_timeout`, or [`Error::Overloaded`].
+//! 2. *Log*: the mutation's bytes are copied once, into the open group.
+//! 3. *Apply*: when the group's synchronous write is done, its records go to the memtables in log order, so that no reader
+//!    sees what a crash could take back. In periodic mode this happens at once.
+//! 4. *Acknowledge*: in log order, after the apply.
+
+use super::{Shard, WAITING_WRITERS_MAX, add};
+use crate::config::SyncMode;
+use crate::error::{Error, Result};
+use commitlog::{AppendError, LogPosition};
+use model::{Mutation, MutationRef};
+use runtime::Break;
+use std::rc::Rc;
+
+/// Applying this many records of one group, the task looks at the clock.
+const RECORDS_PER_BREATH: usize = 8;
+
+impl Shard {
+    /// Writes a mutation; when this returns it is durable (in periodic mode: logged) and every read sees it. Goes to the
+    /// owner shard by itself.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`]: nothing was written. [`Error::Invalid`]. [`Error::OutcomeUnknown`]: reopen and look.
+    ///
+    /// # Cancellation
+    /// Dropped before its record is in the log, nothing is written; afterwards the write goes on and its outcome is
+    /// unknown to the caller.
+    pub async fn apply(self: &Rc<Self>, mutation: Mutation) -> Result<()> {
+        let owner = self.owner(mutation.as_ref().token());
+        if owner == self.id {
+            return self.apply_here(&mutation).await;
+        }
+        crate::store::on_shard(owner, move |shard| async move { shard.apply_here(&mutation).await }).await?
+    }
+
+    /// Writes mutations that this shard owns, in their order, and waits for the last: together they cost the log one or
+    /// few groups. They are not atomic together.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), for the first that fails; those before it are written.
+    pub async fn apply_all_here(self: &Rc<Self>, mutations: &[Mutation]) -> Result<()> {
+        let mut last = None;
+        for mutation in mutations {
+            last = Some(self.begin(mutation).await?);
+            runtime::breathe().await;
+        }
+        match last.flatten() {
+            Some(wait) => wait.await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn apply_here(self: &Rc<Self>, mutation: &Mutation) -> Result<()> {
+        match self.begin(mutation).await? {
+            Some(wait) => wait.await,
+            None => Ok(()),
+        }
+    }
+
+    /// Admits and logs a mutation. What it returns waits for the apply; `None` if it is applied already (periodic mode).
+    async fn begin(self: &Rc<Self>, mutation: &Mutation) -> Result<Option<super::applied::WaitApplied>> {
+        let view = mutation.as_ref();
+        let bytes = mutation.bytes().len();
+        if bytes > self.config.mutation_bytes_max {
+            let max = self.config.mutation_bytes_max;
+            return Err(Error::invalid(format!("a mutation of {bytes} bytes; the largest allowed is {max}")));
+        }
+        assert_eq!(self.owner(view.token()), self.id, "a mutation reaches the shard that owns its partition");
+        self.table(view.table())?;
+        let _pass = self.writers.enter().ok_or(Error::Closed)?;
+        self.admit(bytes).await?;
+        let position = self.append(mutation.bytes()).await?;
+        add(&self.counters.writes, 1);
+        add(&self.counters.written_bytes, bytes as u64);
+        let at_once = matches!(self.config.sync, SyncMode::Periodic { .. }) || runtime::broken(Break::ApplyBeforeSync);
+        if at_once {
+            self.apply_record(position, mutation.bytes());
+            if matches!(self.config.sync, SyncMode::Periodic { .. }) {
+                self.applied.advance(position);
+                return Ok(None);
+            }
+        }
+        self.reserved.set(self.reserved.get() + bytes);
+        Ok(Some(self.applied.wait(position)))
+    }
+
+    async fn append(&self, record: &[u8]) -> Result<LogPosition> {
+        loop {
+            match self.log().append(record) {
+                Ok(position) => return Ok(position),
+                Err(AppendError::Full) => self.log().room(record.len()).await?,
+                Err(error @ AppendError::TooLarge { .. }) => return Err(Error::invalid(error.to_string())),
+                Err(AppendError::Poisoned(first)) => return Err(Error::Poisoned { what: first.to_string() }),
+                Err(_) => return Err(Error::Closed),
+            }
+        }
+    }
+
+    pub(super) fn is_full(&self, bytes: usize) -> bool {
+        self.memory.get() + self.reserved.get() + bytes > 2 * self.config.memtable_bytes
+    }
+
+    async fn admit(&self, bytes: usize) -> Result<()> {
+        self.check_open()?;
+        if let Some(trouble) = self.flush_trouble.borrow().as_ref().filter(|trouble| trouble.is_no_space()) {
+            return Err(Error::Overloaded { what: format!("the disk is full ({trouble})") });
+        }
+        if !self.is_full(bytes) || self.memory.get() + self.reserved.get() == 0 {
+            return Ok(());
+        }
+        if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
+            return Err(Error::Overloaded { what: format!("{WAITING_WRITERS_MAX} writers wait for memory already") });
+        }
+        let waiting = Counted::enter(&self.waiting_writers);
+        let wait = async {
+            while self.is_full(bytes) {
+                self.room.notified().await;
+                self.check_open()?;
+            }
+            Ok(())
+        };
+        let admitted = runtime::time::timeout(self.config.admission_timeout, wait).await;
+        drop(waiting);
+        admitted.unwrap_or_else(|_| {
+            let trouble = self.flush_trouble.borrow().as_ref().map(|trouble| format!(", and flushes fail: {trouble}"));
+            let what = format!("the memtables of shard {} are full{}", self.id.0, trouble.unwrap_or_default());
+            Err(Error::Overloaded { what })
+        })
+    }
+
+    /// Takes durable groups off the log, in order, and applies them; ends when the log is closed.
+    pub(super) async fn apply_groups(self: Rc<Self>) {
+        loop {
+            let group = match self.log().next_group().await {
+                Ok(Some(group)) => group,
+                Ok(None) => return,
+                Err(error) => return self.poison(&error.into()),
+            };
+            let periodic = matches!(self.config.sync, SyncMode::Periodic { .. });
+            if !periodic {
+                for (at, (position, record)) in group.records().enumerate() {
+                    if !runtime::broken(Break::ApplyBeforeSync) {
+                        self.apply_record(position, record);
+                    }
+                    self.reserved.set(self.reserved.get() - record.len());
+                    self.applied.advance(position);
+                    if at % RECORDS_PER_BREATH == RECORDS_PER_BREATH - 1 {
+                        runtime::breathe().await;
+                    }
+                }
+            }
+            if let Some(below) = self.log().over_limit() {
+                self.seal_pinning(below);
+            }
+        }
+    }
+
+    /// Merges one logged record into its memtable, and seals the largest memtable when memory is used up.
+    pub(super) fn apply_record(&self, end: LogPosition, record: &[u8]) {
+        let mutation = MutationRef::trusted(record);
+        let table = self.table(mutation.table()).expect("a logged mutation's table exists");
+        let record_len = u32::try_from(record.len()).expect("at most 16 MiB");
+        let start = LogPosition { segment: end.segment, offset: end.offset.saturating_sub(record_len) };
+        let added = table.apply(mutation, start);
+        self.memory.set(self.memory.get() + added);
+        self.active_memory.set(self.active_memory.get() + added);
+        self.saw_timestamp(mutation.max_timestamp());
+        if self.active_memory.get() >= self.config.memtable_bytes {
+            let tables = self.tables.borrow();
+            let largest = tables.values().max_by_key(|table| table.active_bytes.get());
+            // The record itself is in: what is sealed covers everything up to its end.
+            self.seal(largest.expect("one has just been written to"), end);
+        }
+    }
+}
+
+/// Counts one more for as long as it lives.
+struct Counted<'a>(&'a std::cell::Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn enter(count: &'a std::cell::Cell<usize>) -> Counted<'a> {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

@@ -1,0 +1,59 @@
+//! Figures of a store.
+
+use std::path::PathBuf;
+
+/// What one shard has done since the store was opened, and what it holds.
+#[derive(Clone, Debug)]
+pub struct ShardStatistics {
+    /// The shard.
+    pub shard: u16,
+    /// Mutations logged.
+    pub writes: u64,
+    /// Their bytes.
+    pub written_bytes: u64,
+    /// Pages read.
+    pub reads: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of the sstables written by flushes.
+    pub flushed_bytes: u64,
+    /// Flushes that failed and were tried again.
+    pub flush_failures: u64,
+    /// Memory of the memtables, bytes.
+    pub memtable_bytes: u64,
+    /// Sstables.
+    pub sstables: u64,
+    /// Their bytes.
+    pub sstable_bytes: u64,
+    /// Rows in them; a row that stands in several files counts several times.
+    pub rows_on_disk: u64,
+    /// Writers that wait at this moment: for room, for the log, for the apply.
+    pub writers_waiting: u64,
+    /// Blocks found in the block cache.
+    pub cache_hits: u64,
+    /// Blocks not found there.
+    pub cache_misses: u64,
+    /// Bytes in the block cache.
+    pub cache_bytes: u64,
+    /// Bytes of the log's segments.
+    pub log_bytes: u64,
+    /// The log's own figures.
+    pub log: commitlog::LogStats,
+    /// The runtime's figures: device operations, passes of the reactor, the longest stall.
+    pub runtime: runtime::ShardStats,
+}
+
+/// What opening found in one shard's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The shard.
+    pub shard: u16,
+    /// Records replayed, those already in sstables included.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// A group that a crash cut off, never acknowledged: file and offset.
+    pub torn: Option<(PathBuf, u64)>,
+    /// Time it took, flush included, microseconds.
+    pub micros: u64,
+}

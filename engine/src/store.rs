@@ -1,0 +1,378 @@
+//! The face of the engine outside the shards: [`Store`], from any thread and any async runtime.
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::node::Node;
+use crate::page::{Page, Read};
+use crate::shard::Shard;
+use crate::stats::{Recovery, ShardStatistics};
+use model::{Mutation, Schema, TableId};
+use parking_lot::{Mutex, RwLock};
+use runtime::{Handle, Runtime, ShardId, Stopped};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What all threads of the process share of a store, off the data path.
+#[derive(Default)]
+pub(crate) struct Shared {
+    schemas: RwLock<Vec<Arc<Schema>>>,
+    properties: RwLock<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Shared {
+    pub fn set(&self, state: &manifest::state::State) {
+        *self.schemas.write() = state.tables.values().cloned().map(Arc::new).collect();
+        self.properties.write().clone_from(&state.properties);
+    }
+
+    pub fn schemas(&self) -> Vec<Arc<Schema>> {
+        self.schemas.read().clone()
+    }
+
+    pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
+        let schemas = self.schemas.read();
+        schemas.iter().find(|schema| schema.keyspace == keyspace && schema.name == name).cloned()
+    }
+
+    pub fn add_schema(&self, schema: Arc<Schema>) {
+        self.schemas.write().push(schema);
+    }
+
+    pub fn property(&self, key: &str) -> Option<Vec<u8>> {
+        self.properties.read().get(key).cloned()
+    }
+
+    pub fn set_property(&self, key: String, value: Vec<u8>) {
+        self.properties.write().insert(key, value);
+    }
+}
+
+/// An open store. Cheap to clone; every clone is the same store.
+///
+/// Call [`close`](Self::close) when done: it leaves nothing to replay. A store that is merely dropped has lost nothing
+/// either, and replays its log when it is opened again.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Handle,
+    shards: u16,
+    shared: Arc<Shared>,
+    recoveries: Vec<Recovery>,
+    closed: AtomicBool,
+    /// None in the simulator, which owns the shards itself.
+    runtime: Mutex<Option<(Runtime, runtime::checks::DirectoryLock)>>,
+}
+
+/// Whether `dir` holds a store.
+#[must_use]
+pub fn is_store(dir: &Path) -> bool {
+    dir.join(manifest::FILE_NAME).is_file()
+}
+
+/// Turns the end of a call into the shard into an error.
+pub(crate) fn stopped(stopped: Stopped) -> Error {
+    match stopped {
+        Stopped::Stopped => Error::Closed,
+        Stopped::Panicked(shard) => Error::Panicked { shard: shard.0 },
+    }
+}
+
+/// Runs `f` on a shard, from a shard.
+pub(crate) async fn on_shard<R, F, Fut>(to: ShardId, f: F) -> Result<R>
+where
+    F: FnOnce(Rc<Shard>) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + 'static,
+    R: Send + 'static,
+{
+    runtime::call(to, move || f(Shard::current())).await.map_err(stopped)
+}
+
+impl Store {
+    /// Opens the store in `config.dir`, or creates it, and starts its shards. Replays the logs and flushes them before it
+    /// returns: seconds per GB of log.
+    ///
+    /// Starting the threads blocks the caller for a few milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says in one sentence what to change; [`Error::Corrupt`], [`Error::Missing`] and [`Error::TooNew`]
+    /// name the file. Nothing is changed on disk then.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the store as a crash would: nothing is lost.
+    pub async fn open(mut config: Config) -> Result<Store> {
+        config.validate().map_err(|what| Error::Refused { what })?;
+        let present = manifest::present_shards(&config.dir)?;
+        let shards = match (config.shards, present) {
+            (Some(wanted), Some(present)) if wanted != usize::from(present) => {
+                let dir = config.dir.display();
+                let what = format!("the store in {dir} has {present} shards and cannot be opened with {wanted}; open it with {present}");
+                return Err(Error::Refused { what });
+            }
+            (_, Some(present)) => usize::from(present),
+            (Some(wanted), None) => wanted,
+            (None, None) => std::thread::available_parallelism().map_or(1, usize::from).min(64),
+        };
+        config.shards = Some(shards);
+        let (lock, checks) = prepare(&config.dir, shards)?;
+        let options = runtime::Options {
+            shards,
+            pin: config.pin,
+            io_memory_bytes: checks.io_memory_bytes.min(config.io_memory_bytes),
+            name: "scrollback".to_owned(),
+            ..runtime::Options::default()
+        };
+        let runtime = Runtime::start(options)?;
+        let opened = Store::open_on(runtime.handle(), config).await;
+        match opened {
+            Ok(store) => {
+                *store.inner.runtime.lock() = Some((runtime, lock));
+                Ok(store)
+            }
+            Err(error) => {
+                runtime.stop()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the store on shards that run already: those of the simulator.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_on(handle: Handle, config: Config) -> Result<Store> {
+        config.validate().map_err(|what| Error::Refused { what })?;
+        let shared = Arc::new(Shared::default());
+        let of_node = Arc::clone(&shared);
+        let config = Arc::new(config);
+        let open = handle.call(ShardId(0), move || Node::open(config, of_node));
+        let recoveries = open.await.map_err(stopped)??;
+        let shards = u16::try_from(handle.shard_count()).expect("at most 64 shards");
+        let runtime = Mutex::new(None);
+        let inner = Inner { handle, shards, shared, recoveries, closed: AtomicBool::new(false), runtime };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Number of shards.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.inner.shards
+    }
+
+    /// The shard that owns a partition.
+    #[must_use]
+    pub fn shard_of(&self, partition_key: &[u8]) -> ShardId {
+        ShardId(model::shard_of(model::token_of(partition_key), self.inner.shards))
+    }
+
+    /// What opening found in the logs, shard by shard.
+    #[must_use]
+    pub fn recoveries(&self) -> &[Recovery] {
+        &self.inner.recoveries
+    }
+
+    /// The table of that name.
+    #[must_use]
+    pub fn table(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
+        self.inner.shared.schema(keyspace, name)
+    }
+
+    /// All tables.
+    #[must_use]
+    pub fn tables(&self) -> Vec<Arc<Schema>> {
+        self.inner.shared.schemas()
+    }
+
+    /// Creates a table; its id is assigned. With `if_not_exists`, a table of that name is returned as it is.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: the schema breaks a rule, or the table exists.
+    ///
+    /// # Cancellation
+    /// The table may or may not come to exist.
+    pub async fn create_table(&self, schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
+        self.call(ShardId(0), move |shard| async move { shard.node().create_table(schema, if_not_exists).await }).await?
+    }
+
+    /// A small value that a layer above keeps with the store.
+    #[must_use]
+    pub fn property(&self, key: &str) -> Option<Vec<u8>> {
+        self.inner.shared.property(key)
+    }
+
+    /// Sets a property that has no value yet; returns whether it had none. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    pub async fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> Result<bool> {
+        let key = key.to_owned();
+        self.call(ShardId(0), move |shard| async move { shard.node().set_property_if_absent(key, value).await }).await?
+    }
+
+    /// Writes a mutation; when this returns it is durable and every read sees it.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`]: nothing was written, try later. [`Error::Invalid`]. [`Error::OutcomeUnknown`]: it may be
+    /// there after a reopening.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn apply(&self, mutation: Mutation) -> Result<()> {
+        let owner = self.owner(&mutation);
+        self.call(owner, move |shard| async move { shard.apply_here(&mutation).await }).await?
+    }
+
+    /// Writes mutations, each on its own, and returns when all are durable and visible. Those of one shard are applied in
+    /// their order.
+    ///
+    /// # Errors
+    /// The first error; the others may be written.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn apply_all(&self, mutations: Vec<Mutation>) -> Result<()> {
+        let mut by_shard: Vec<Vec<Mutation>> = vec![Vec::new(); usize::from(self.inner.shards)];
+        for mutation in mutations {
+            by_shard[usize::from(self.owner(&mutation).0)].push(mutation);
+        }
+        let calls: Vec<_> = (0..).map(ShardId).zip(by_shard).filter(|(_, mutations)| !mutations.is_empty()).collect();
+        let calls = calls.into_iter().map(|(to, mutations)| {
+            self.inner.handle.call(to, move || async move { Shard::current().apply_all_here(&mutations).await })
+        });
+        let mut result = Ok(());
+        for call in calls.collect::<Vec<_>>() {
+            let applied = call.await.map_err(stopped).and_then(|applied| applied);
+            result = result.and(applied);
+        }
+        result
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::Corrupt`] and [`Error::Io`] name the file.
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn read(&self, read: Read) -> Result<Page> {
+        let owner = self.shard_of(&read.key);
+        self.call(owner, move |shard| async move { shard.read_here(&read).await }).await?
+    }
+
+    /// The keys of up to `limit` partitions of one shard after `after`, in token order: those that have anything, live or
+    /// dead.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::Corrupt`] and [`Error::Io`] name the file.
+    pub async fn partitions(&self, shard: ShardId, table: TableId, after: Option<Vec<u8>>, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.call(shard, move |shard| async move { shard.partitions_here(table, after, limit).await }).await?
+    }
+
+    /// Flushes every memtable of every shard.
+    ///
+    /// # Errors
+    /// The first shard's error; nothing is lost by it.
+    pub async fn flush(&self) -> Result<()> {
+        for shard in 0..self.inner.shards {
+            self.call(ShardId(shard), |shard| async move { shard.flush().await }).await??;
+        }
+        Ok(())
+    }
+
+    /// Figures, shard by shard.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Panicked`].
+    pub async fn statistics(&self) -> Result<Vec<ShardStatistics>> {
+        let mut all = Vec::new();
+        for shard in 0..self.inner.shards {
+            all.push(self.call(ShardId(shard), |shard| async move { shard.statistics() }).await?);
+        }
+        Ok(all)
+    }
+
+    /// Runs `f` on a shard's own thread and returns what it gives. `f` must not block; it breathes in its loops.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Panicked`].
+    ///
+    /// # Cancellation
+    /// Once begun, `f` runs to its end, whether or not the future is dropped.
+    pub fn call<R, F, Fut>(&self, to: ShardId, f: F) -> impl Future<Output = Result<R>> + Send + use<R, F, Fut>
+    where
+        F: FnOnce(Rc<Shard>) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+        R: Send + 'static,
+    {
+        let closed = self.inner.closed.load(Ordering::Acquire);
+        let call = (!closed).then(|| self.inner.handle.call(to, move || f(Shard::current())));
+        async move {
+            match call {
+                Some(call) => call.await.map_err(stopped),
+                None => Err(Error::Closed),
+            }
+        }
+    }
+
+    /// Closes the store: writes under way end, everything is flushed, the logs are closed, the threads have ended. Other
+    /// clones then get [`Error::Closed`].
+    ///
+    /// # Errors
+    /// What kept it from closing cleanly. Nothing acknowledged is lost: the next opening replays the logs.
+    ///
+    /// # Cancellation
+    /// The store may stay half closed; drop it.
+    pub async fn close(&self) -> Result<()> {
+        self.shut(true).await
+    }
+
+    async fn shut(&self, flush: bool) -> Result<()> {
+        self.inner.shut(flush).await
+    }
+
+    fn owner(&self, mutation: &Mutation) -> ShardId {
+        ShardId(model::shard_of(mutation.as_ref().token(), self.inner.shards))
+    }
+}
+
+impl Inner {
+    async fn shut(&self, flush: bool) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let close = self.handle.call(ShardId(0), move || async move { Shard::current().node().close(flush).await });
+        let closed = close.await.map_err(stopped).and_then(|closed| closed);
+        let stopped = match self.runtime.lock().take() {
+            Some((runtime, _lock)) => runtime.stop().map_err(Error::from),
+            None => Ok(()),
+        };
+        closed.and(stopped)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let running = self.runtime.lock().is_some();
+        if running && !self.closed.load(Ordering::Acquire) {
+            // As after a crash: no flush, the log has everything.
+            let shut = runtime::block_on(self.shut(false));
+            if let Err(error) = shut {
+                tracing::warn!(%error, "a store was dropped without being closed, and could not be stopped in order");
+            }
+        }
+    }
+}
+
+/// Locks the directory and checks what the shards need.
+fn prepare(dir: &Path, shards: usize) -> Result<(runtime::checks::DirectoryLock, runtime::checks::Report)> {
+    let lock = runtime::checks::lock_directory(dir)?;
+    let report = runtime::checks::startup(dir, shards)?;
+    Ok((lock, report))
+}
