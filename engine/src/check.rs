@@ -42,7 +42,9 @@ pub struct Checked {
 /// but a finding.
 pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked> {
     if !crate::is_store(dir) {
-        return Err(Error::Refused { what: format!("{} is not a store: it holds no manifest", dir.display()) });
+        return Err(Error::Refused {
+            what: format!("{} is not a store: it holds no manifest", dir.display()),
+        });
     }
     let _lock = runtime::checks::lock_directory(dir)?;
     let mut found = Checked::default();
@@ -71,7 +73,11 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
         };
         found.saw(&path, &bytes, &mut progress);
         if bytes.len() as u64 != file.bytes {
-            found.damage(&path, bytes.len() as u64, format!("{} bytes long, the manifest says {}", bytes.len(), file.bytes));
+            found.damage(
+                &path,
+                bytes.len() as u64,
+                format!("{} bytes long, the manifest says {}", bytes.len(), file.bytes),
+            );
         } else if let Err(damage) = sstable::offline::verify(&bytes) {
             found.damage(&path, damage.offset, damage.what.to_owned());
         }
@@ -82,12 +88,20 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
     Ok(found)
 }
 
-fn check_log(dir: &Path, state: &State, shard: u16, found: &mut Checked, progress: &mut impl FnMut(&Path, u64)) -> Result<()> {
+fn check_log(
+    dir: &Path,
+    state: &State,
+    shard: u16,
+    found: &mut Checked,
+    progress: &mut impl FnMut(&Path, u64),
+) -> Result<()> {
     let folder = layout::log_dir(dir, shard);
     let log = state.logs.get(&shard).copied().unwrap_or_default();
     let mut segments: Vec<(SegmentName, Vec<u8>)> = Vec::new();
     for name in list(&folder)? {
-        let Some(segment) = SegmentName::parse(&name).filter(|segment| segment.id >= log.floor) else { continue };
+        let Some(segment) = SegmentName::parse(&name).filter(|segment| segment.id >= log.floor) else {
+            continue;
+        };
         let path = folder.join(&name);
         let bytes = read(&path)?;
         found.saw(&path, &bytes, progress);
@@ -105,9 +119,15 @@ fn check_log(dir: &Path, state: &State, shard: u16, found: &mut Checked, progres
         Err(LogDamage::Corrupt { name, damage }) => {
             found.damage(&folder.join(name.to_string()), damage.offset, damage.what.to_owned());
         }
-        Err(LogDamage::Missing { segment }) => found.damage(&folder, 0, format!("the log's segment {segment} is missing")),
+        Err(LogDamage::Missing { segment }) => {
+            found.damage(&folder, 0, format!("the log's segment {segment} is missing"))
+        }
         Err(LogDamage::TooNew { name, found: version }) => {
-            found.damage(&folder.join(name.to_string()), 0, format!("format version {version} of a newer release"));
+            found.damage(
+                &folder.join(name.to_string()),
+                0,
+                format!("format version {version} of a newer release"),
+            );
         }
     }
     Ok(())
@@ -121,19 +141,33 @@ impl Checked {
     }
 
     fn damage(&mut self, path: &Path, offset: u64, what: String) {
-        self.damaged.push(Damaged { path: path.to_owned(), offset, what });
+        self.damaged.push(Damaged {
+            path: path.to_owned(),
+            offset,
+            what,
+        });
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let failed = |source| Error::Io { op: "read", path: path.to_owned(), offset: 0, source: Arc::new(source) };
+    let failed = |source| Error::Io {
+        op: "read",
+        path: path.to_owned(),
+        offset: 0,
+        source: Arc::new(source),
+    };
     std::fs::read(path).map_err(failed)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
 fn list(folder: &Path) -> Result<Vec<String>> {
-    let failed = |source| Error::Io { op: "list", path: folder.to_owned(), offset: 0, source: Arc::new(source) };
+    let failed = |source| Error::Io {
+        op: "list",
+        path: folder.to_owned(),
+        offset: 0,
+        source: Arc::new(source),
+    };
     let mut names = Vec::new();
     match std::fs::read_dir(folder) {
         Ok(entries) => {

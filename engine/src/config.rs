@@ -61,15 +61,26 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         let bound = |name: &str, value: u64, min: u64, max: u64| {
             let fits = (min..=max).contains(&value);
-            fits.then_some(()).ok_or_else(|| format!("{name} is {value}; it must lie between {min} and {max}"))
+            fits.then_some(())
+                .ok_or_else(|| format!("{name} is {value}; it must lie between {min} and {max}"))
         };
         if let Some(shards) = self.shards {
             bound("the number of shards", shards as u64, 1, 64)?;
         }
         bound("memtable_bytes", self.memtable_bytes as u64, 64 << 10, 64 << 30)?;
         bound("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;
-        bound("log_segment_bytes", u64::from(self.log_segment_bytes), 64 << 10, 1 << 30)?;
-        bound("log_bytes_max", self.log_bytes_max, 4 * u64::from(self.log_segment_bytes), 1 << 40)?;
+        bound(
+            "log_segment_bytes",
+            u64::from(self.log_segment_bytes),
+            64 << 10,
+            1 << 30,
+        )?;
+        bound(
+            "log_bytes_max",
+            self.log_bytes_max,
+            4 * u64::from(self.log_segment_bytes),
+            1 << 40,
+        )?;
         bound("mutation_bytes_max", self.mutation_bytes_max as u64, 1 << 10, 16 << 20)?;
         bound("block_bytes", self.block_bytes as u64, 256, 1 << 20)?;
         bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 1 << 30)

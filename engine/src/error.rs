@@ -123,28 +123,50 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { op, path, offset, source } => {
+            Error::Io {
+                op,
+                path,
+                offset,
+                source,
+            } => {
                 write!(f, "{op} of {} at byte {offset}: {source}", path.display())
             }
             Error::Corrupt { path, offset, what } => {
-                write!(f, "{} is damaged at byte {offset}: {what}; restore it from a backup", path.display())
+                write!(
+                    f,
+                    "{} is damaged at byte {offset}: {what}; restore it from a backup",
+                    path.display()
+                )
             }
-            Error::TooNew { path, found, newest_known } => write!(
+            Error::TooNew {
+                path,
+                found,
+                newest_known,
+            } => write!(
                 f,
                 "{} has format version {found}, this release reads up to {newest_known}; use a newer release",
                 path.display()
             ),
             Error::Missing { path } => {
-                write!(f, "{} is missing, and the manifest names it; restore it from a backup", path.display())
+                write!(
+                    f,
+                    "{} is missing, and the manifest names it; restore it from a backup",
+                    path.display()
+                )
             }
             Error::Refused { what } | Error::Invalid { what } => f.write_str(what),
             Error::Overloaded { what } => write!(f, "overloaded: {what}; nothing was written, try again later"),
             Error::OutcomeUnknown { what } => {
-                write!(f, "the outcome of the write is unknown: {what}; reopen the store and look")
+                write!(
+                    f,
+                    "the outcome of the write is unknown: {what}; reopen the store and look"
+                )
             }
             Error::Poisoned { what } => write!(f, "the store takes no writes: {what}"),
             Error::Closed => f.write_str("the store is closed"),
-            Error::Panicked { shard } => write!(f, "shard {shard} stopped on a defect of this program; reopen the store"),
+            Error::Panicked { shard } => {
+                write!(f, "shard {shard} stopped on a defect of this program; reopen the store")
+            }
         }
     }
 }
@@ -161,10 +183,22 @@ impl std::error::Error for Error {
 impl From<runtime::Error> for Error {
     fn from(error: runtime::Error) -> Error {
         match error {
-            runtime::Error::Io { op, path, offset, source } => Error::Io { op, path, offset, source: Arc::new(source) },
+            runtime::Error::Io {
+                op,
+                path,
+                offset,
+                source,
+            } => Error::Io {
+                op,
+                path,
+                offset,
+                source: Arc::new(source),
+            },
             runtime::Error::Start(what) => Error::Refused { what },
             runtime::Error::Panicked { shard, .. } => Error::Panicked { shard: shard.0 },
-            other => Error::Poisoned { what: other.to_string() },
+            other => Error::Poisoned {
+                what: other.to_string(),
+            },
         }
     }
 }
@@ -173,9 +207,23 @@ impl From<sstable::Error> for Error {
     fn from(error: sstable::Error) -> Error {
         match error {
             sstable::Error::Io(error) => error.into(),
-            sstable::Error::Corrupt { path, offset, what } => Error::Corrupt { path, offset, what: what.to_owned() },
-            sstable::Error::TooNew { path, found, newest_known } => Error::TooNew { path, found, newest_known },
-            other => Error::Poisoned { what: other.to_string() },
+            sstable::Error::Corrupt { path, offset, what } => Error::Corrupt {
+                path,
+                offset,
+                what: what.to_owned(),
+            },
+            sstable::Error::TooNew {
+                path,
+                found,
+                newest_known,
+            } => Error::TooNew {
+                path,
+                found,
+                newest_known,
+            },
+            other => Error::Poisoned {
+                what: other.to_string(),
+            },
         }
     }
 }
@@ -193,12 +241,28 @@ impl From<commitlog::Error> for Error {
     fn from(error: commitlog::Error) -> Error {
         match error {
             commitlog::Error::Io(error) => error.into(),
-            commitlog::Error::Corrupt { path, offset, what } => Error::Corrupt { path, offset, what: what.to_owned() },
-            commitlog::Error::TooNew { path, found, newest_known } => Error::TooNew { path, found, newest_known },
-            commitlog::Error::Missing { dir, segment } => Error::Missing { path: dir.join(format!("{segment:016x}-*.log")) },
+            commitlog::Error::Corrupt { path, offset, what } => Error::Corrupt {
+                path,
+                offset,
+                what: what.to_owned(),
+            },
+            commitlog::Error::TooNew {
+                path,
+                found,
+                newest_known,
+            } => Error::TooNew {
+                path,
+                found,
+                newest_known,
+            },
+            commitlog::Error::Missing { dir, segment } => Error::Missing {
+                path: dir.join(format!("{segment:016x}-*.log")),
+            },
             commitlog::Error::Options(what) => Error::Refused { what },
             commitlog::Error::Closed => Error::Closed,
-            other => Error::Poisoned { what: other.to_string() },
+            other => Error::Poisoned {
+                what: other.to_string(),
+            },
         }
     }
 }

@@ -45,7 +45,10 @@ pub(crate) fn generation_after(generation: u64) -> u64 {
 
 /// The first generation of `shard` that is larger than all of `used`.
 pub(crate) fn first_generation(shard: u16, used: impl Iterator<Item = u64>) -> u64 {
-    let sequence = used.map(|generation| generation / GENERATION_STEP + 1).max().unwrap_or(1);
+    let sequence = used
+        .map(|generation| generation / GENERATION_STEP + 1)
+        .max()
+        .unwrap_or(1);
     sequence * GENERATION_STEP + u64::from(shard)
 }
 

@@ -31,7 +31,10 @@ impl Node {
         let state = match Manifest::read(&config.dir).await? {
             Some((state, found)) => {
                 if found.torn {
-                    tracing::warn!(offset = found.end, "the manifest ends in an edit that a crash cut off; it never happened");
+                    tracing::warn!(
+                        offset = found.end,
+                        "the manifest ends in an edit that a crash cut off; it never happened"
+                    );
                 }
                 state
             }
@@ -50,7 +53,10 @@ impl Node {
         let manifest = Manifest::write_new(&config.dir, state).await?;
         let state = manifest.state().clone();
         shared.set(&state);
-        let node = Rc::new(Node { manifest: Mutex::new(Some(manifest)), shared });
+        let node = Rc::new(Node {
+            manifest: Mutex::new(Some(manifest)),
+            shared,
+        });
         let schemas: Vec<_> = node.shared.schemas();
         let boots: Vec<Boot> = (0..shards)
             .map(|shard| Boot {
@@ -58,10 +64,24 @@ impl Node {
                 host_id: state.host_id,
                 shards,
                 schemas: schemas.clone(),
-                files: state.files.values().filter(|file| file.shard == shard).cloned().collect(),
+                files: state
+                    .files
+                    .values()
+                    .filter(|file| file.shard == shard)
+                    .cloned()
+                    .collect(),
                 generations: state.files.keys().chain(&orphans).copied().collect(),
-                flushed: state.flushed.iter().filter(|((of, _), _)| *of == shard).map(|((_, t), p)| (*t, *p)).collect(),
-                log: state.logs.get(&shard).copied().unwrap_or(LogRecord { floor: 1, clean: true }),
+                flushed: state
+                    .flushed
+                    .iter()
+                    .filter(|((of, _), _)| *of == shard)
+                    .map(|((_, t), p)| (*t, *p))
+                    .collect(),
+                log: state
+                    .logs
+                    .get(&shard)
+                    .copied()
+                    .unwrap_or(LogRecord { floor: 1, clean: true }),
             })
             .collect();
         let opened = node.boot(boots).await;
@@ -79,7 +99,9 @@ impl Node {
             if to == ShardId(0) {
                 Shard::create(boot, Some(Rc::clone(self))).await?;
             } else {
-                runtime::call(to, move || Shard::create(boot, None)).await.map_err(crate::store::stopped)??;
+                runtime::call(to, move || Shard::create(boot, None))
+                    .await
+                    .map_err(crate::store::stopped)??;
             }
         }
         let recoveries = (0..).map(ShardId).zip(recover).map(|(to, (log, flushed))| {
@@ -101,7 +123,10 @@ impl Node {
         self.edit(log_edits(&booted, true)).await?;
         for booted in &booted {
             let first = booted.next_segment;
-            on_shard(ShardId(booted.recovery.shard), move |shard| async move { shard.serve(first).await }).await??;
+            on_shard(ShardId(booted.recovery.shard), move |shard| async move {
+                shard.serve(first).await
+            })
+            .await??;
         }
         self.edit(log_edits(&booted, false)).await?;
         Ok(booted.into_iter().map(|booted| booted.recovery).collect())
@@ -109,7 +134,13 @@ impl Node {
 
     /// Makes edits durable.
     pub async fn edit(&self, edits: Vec<Edit>) -> Result<()> {
-        self.manifest.lock().await.as_mut().ok_or(Error::Closed)?.append(edits).await
+        self.manifest
+            .lock()
+            .await
+            .as_mut()
+            .ok_or(Error::Closed)?
+            .append(edits)
+            .await
     }
 
     /// Creates a table, or returns the one of that name.
@@ -120,7 +151,10 @@ impl Node {
             if if_not_exists {
                 return Ok(present);
             }
-            return Err(Error::invalid(format!("table {}.{} exists already", schema.keyspace, schema.name)));
+            return Err(Error::invalid(format!(
+                "table {}.{} exists already",
+                schema.keyspace, schema.name
+            )));
         }
         schema.id = TableId(manifest.state().tables.keys().map(|id| id.0).max().unwrap_or(0) + 1);
         schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
@@ -142,7 +176,12 @@ impl Node {
         if self.shared.property(&key).is_some() {
             return Ok(false);
         }
-        manifest.append(vec![Edit::Property { key: key.clone(), value: value.clone() }]).await?;
+        manifest
+            .append(vec![Edit::Property {
+                key: key.clone(),
+                value: value.clone(),
+            }])
+            .await?;
         self.shared.set_property(key, value);
         Ok(true)
     }
@@ -156,7 +195,10 @@ impl Node {
             let id = u16::try_from(shard).expect("at most 64 shards");
             let closed = on_shard(ShardId(id), move |shard| async move { shard.close_here(flush).await }).await;
             match closed.and_then(|closed| closed) {
-                Ok(Some(floor)) => edits.push(Edit::Log { shard: id, log: LogRecord { floor, clean: true } }),
+                Ok(Some(floor)) => edits.push(Edit::Log {
+                    shard: id,
+                    log: LogRecord { floor, clean: true },
+                }),
                 Ok(None) => {}
                 Err(error) => result = Err(error),
             }
@@ -173,8 +215,14 @@ impl Node {
 
 fn log_edits(booted: &[Booted], clean: bool) -> Vec<Edit> {
     let edit = |booted: &Booted| {
-        let log = LogRecord { floor: booted.next_segment, clean };
-        Edit::Log { shard: booted.recovery.shard, log }
+        let log = LogRecord {
+            floor: booted.next_segment,
+            clean,
+        };
+        Edit::Log {
+            shard: booted.recovery.shard,
+            log,
+        }
     };
     booted.iter().map(edit).collect()
 }
@@ -208,9 +256,15 @@ async fn create(dir: &Path, shards: u16) -> Result<State> {
     }
     // A manifest is written before the first log segment and the first sstable: either without it is a store that lost it.
     for folder in ["tables", "log"] {
-        for entry in list_or_none(&dir.join(folder)).await?.into_iter().filter(|entry| entry.is_dir) {
+        for entry in list_or_none(&dir.join(folder))
+            .await?
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+        {
             if !disk::list(&dir.join(folder).join(&entry.name)).await?.is_empty() {
-                return Err(Error::Missing { path: dir.join(crate::manifest::FILE_NAME) });
+                return Err(Error::Missing {
+                    path: dir.join(crate::manifest::FILE_NAME),
+                });
             }
         }
     }
@@ -226,11 +280,19 @@ async fn create(dir: &Path, shards: u16) -> Result<State> {
     }
     let mut host_id = [0; 16];
     runtime::random::fill(&mut host_id);
-    Ok(State { host_id, shards, ..State::default() })
+    Ok(State {
+        host_id,
+        shards,
+        ..State::default()
+    })
 }
 
 async fn list_or_none(dir: &Path) -> Result<Vec<disk::Entry>> {
-    if disk::exists(dir).await? { Ok(disk::list(dir).await?) } else { Ok(Vec::new()) }
+    if disk::exists(dir).await? {
+        Ok(disk::list(dir).await?)
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 /// Moves table files that the manifest does not name into `orphans/`, and returns their generations: they are not used
@@ -243,16 +305,26 @@ async fn set_orphans_aside(dir: &Path, state: &State) -> Result<BTreeSet<u64>> {
     for table in list_or_none(&tables).await?.into_iter().filter(|entry| entry.is_dir) {
         let table_dir = tables.join(&table.name);
         for entry in disk::list(&table_dir).await? {
-            let generation = entry.name.strip_suffix(".sst").and_then(|name| name.parse::<u64>().ok());
-            let named = generation.and_then(|generation| state.files.get(&generation)).is_some_and(|file| {
-                layout::table_dir(dir, file.table) == table_dir && layout::table_file_name(file.generation) == entry.name
-            });
+            let generation = entry
+                .name
+                .strip_suffix(".sst")
+                .and_then(|name| name.parse::<u64>().ok());
+            let named = generation
+                .and_then(|generation| state.files.get(&generation))
+                .is_some_and(|file| {
+                    layout::table_dir(dir, file.table) == table_dir
+                        && layout::table_file_name(file.generation) == entry.name
+                });
             if named {
                 continue;
             }
             found.extend(generation);
             disk::create_dir_all(&orphans_dir).await?;
-            disk::rename(&table_dir.join(&entry.name), &orphans_dir.join(format!("{}-{}", table.name, entry.name))).await?;
+            disk::rename(
+                &table_dir.join(&entry.name),
+                &orphans_dir.join(format!("{}-{}", table.name, entry.name)),
+            )
+            .await?;
             disk::sync_dir(&table_dir).await?;
             moved += 1;
         }
@@ -262,7 +334,10 @@ async fn set_orphans_aside(dir: &Path, state: &State) -> Result<BTreeSet<u64>> {
         tracing::warn!(files = moved, folder = %orphans_dir.display(), "files that the manifest does not name were set aside");
     }
     for entry in list_or_none(&orphans_dir).await? {
-        let generation = entry.name.rsplit_once('-').and_then(|(_, name)| name.strip_suffix(".sst")?.parse::<u64>().ok());
+        let generation = entry
+            .name
+            .rsplit_once('-')
+            .and_then(|(_, name)| name.strip_suffix(".sst")?.parse::<u64>().ok());
         found.extend(generation);
     }
     Ok(found)

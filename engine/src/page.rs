@@ -28,7 +28,10 @@ impl Read {
         Read {
             table,
             key: key.into(),
-            slice: Slice { start: Vec::new(), end: vec![0xFF] },
+            slice: Slice {
+                start: Vec::new(),
+                end: vec![0xFF],
+            },
             direction: Direction::Forward,
             limit_rows: usize::MAX,
             limit_bytes: 1 << 20,
@@ -104,7 +107,10 @@ impl Page {
         let slot = self.slots.get(index)?;
         let body = slot.start + slot.clustering_len as usize;
         let clustering = &self.bytes[slot.start..body];
-        Some((clustering, RowRef::trusted(&self.bytes[body..body + slot.body_len as usize])))
+        Some((
+            clustering,
+            RowRef::trusted(&self.bytes[body..body + slot.body_len as usize]),
+        ))
     }
 
     /// The rows, in the order that was asked for.
@@ -141,7 +147,11 @@ impl Page {
         self.bytes.extend_from_slice(body);
         let clustering_len = u32::try_from(clustering.len()).expect("a clustering key is short");
         let body_len = u32::try_from(body.len()).expect("a row is at most 16 MiB");
-        self.slots.push(Slot { start, clustering_len, body_len });
+        self.slots.push(Slot {
+            start,
+            clustering_len,
+            body_len,
+        });
     }
 
     pub(crate) fn set_static_row(&mut self, body: Vec<u8>) {
@@ -154,7 +164,8 @@ impl Page {
     }
 
     pub(crate) fn last_clustering(&self) -> Option<&[u8]> {
-        self.row(self.slots.len().checked_sub(1)?).map(|(clustering, _)| clustering)
+        self.row(self.slots.len().checked_sub(1)?)
+            .map(|(clustering, _)| clustering)
     }
 }
 
@@ -162,7 +173,13 @@ impl Page {
 pub(crate) fn rest_after(slice: &Slice, last: &[u8], direction: Direction) -> Slice {
     match direction {
         // The position after everything with the prefix `last`: a full key is no prefix of another one.
-        Direction::Forward => Slice { start: [last, &[0xFF]].concat(), end: slice.end.clone() },
-        Direction::Reverse => Slice { start: slice.start.clone(), end: last.to_vec() },
+        Direction::Forward => Slice {
+            start: [last, &[0xFF]].concat(),
+            end: slice.end.clone(),
+        },
+        Direction::Reverse => Slice {
+            start: slice.start.clone(),
+            end: last.to_vec(),
+        },
     }
 }

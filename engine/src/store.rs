@@ -36,7 +36,10 @@ impl Shared {
 
     pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
         let schemas = self.schemas.read();
-        schemas.iter().find(|schema| schema.keyspace == keyspace && schema.name == name).cloned()
+        schemas
+            .iter()
+            .find(|schema| schema.keyspace == keyspace && schema.name == name)
+            .cloned()
     }
 
     pub fn add_schema(&self, schema: Arc<Schema>) {
@@ -113,7 +116,9 @@ impl Store {
         let shards = match (config.shards, present) {
             (Some(wanted), Some(present)) if wanted != usize::from(present) => {
                 let dir = config.dir.display();
-                let what = format!("the store in {dir} has {present} shards and cannot be opened with {wanted}; open it with {present}");
+                let what = format!(
+                    "the store in {dir} has {present} shards and cannot be opened with {wanted}; open it with {present}"
+                );
                 return Err(Error::Refused { what });
             }
             (_, Some(present)) => usize::from(present),
@@ -156,7 +161,14 @@ impl Store {
         let recoveries = open.await.map_err(stopped)??;
         let shards = u16::try_from(handle.shard_count()).expect("at most 64 shards");
         let runtime = Mutex::new(None);
-        let inner = Inner { handle, shards, shared, recoveries, closed: AtomicBool::new(false), runtime };
+        let inner = Inner {
+            handle,
+            shards,
+            shared,
+            recoveries,
+            closed: AtomicBool::new(false),
+            runtime,
+        };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -198,7 +210,10 @@ impl Store {
     /// # Cancellation
     /// The table may or may not come to exist.
     pub async fn create_table(&self, schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
-        self.call(ShardId(0), move |shard| async move { shard.node().create_table(schema, if_not_exists).await }).await?
+        self.call(ShardId(0), move |shard| async move {
+            shard.node().create_table(schema, if_not_exists).await
+        })
+        .await?
     }
 
     /// A small value that a layer above keeps with the store.
@@ -213,7 +228,10 @@ impl Store {
     /// [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
     pub async fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> Result<bool> {
         let key = key.to_owned();
-        self.call(ShardId(0), move |shard| async move { shard.node().set_property_if_absent(key, value).await }).await?
+        self.call(ShardId(0), move |shard| async move {
+            shard.node().set_property_if_absent(key, value).await
+        })
+        .await?
     }
 
     /// Writes a mutation; when this returns it is durable and every read sees it.
@@ -226,7 +244,8 @@ impl Store {
     /// Dropping the future leaves the outcome unknown.
     pub async fn apply(&self, mutation: Mutation) -> Result<()> {
         let owner = self.owner(&mutation);
-        self.call(owner, move |shard| async move { shard.apply_here(&mutation).await }).await?
+        self.call(owner, move |shard| async move { shard.apply_here(&mutation).await })
+            .await?
     }
 
     /// Writes mutations, each on its own, and returns when all are durable and visible. Those of one shard are applied in
@@ -242,9 +261,16 @@ impl Store {
         for mutation in mutations {
             by_shard[usize::from(self.owner(&mutation).0)].push(mutation);
         }
-        let calls: Vec<_> = (0..).map(ShardId).zip(by_shard).filter(|(_, mutations)| !mutations.is_empty()).collect();
+        let calls: Vec<_> = (0..)
+            .map(ShardId)
+            .zip(by_shard)
+            .filter(|(_, mutations)| !mutations.is_empty())
+            .collect();
         let calls = calls.into_iter().map(|(to, mutations)| {
-            self.inner.handle.call(to, move || async move { Shard::current().apply_all_here(&mutations).await })
+            self.inner.handle.call(
+                to,
+                move || async move { Shard::current().apply_all_here(&mutations).await },
+            )
         });
         let mut result = Ok(());
         for call in calls.collect::<Vec<_>>() {
@@ -263,7 +289,8 @@ impl Store {
     /// Changes nothing.
     pub async fn read(&self, read: Read) -> Result<Page> {
         let owner = self.shard_of(&read.key);
-        self.call(owner, move |shard| async move { shard.read_here(&read).await }).await?
+        self.call(owner, move |shard| async move { shard.read_here(&read).await })
+            .await?
     }
 
     /// The keys of up to `limit` partitions of one shard after `after`, in token order: those that have anything, live or
@@ -271,8 +298,17 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Corrupt`] and [`Error::Io`] name the file.
-    pub async fn partitions(&self, shard: ShardId, table: TableId, after: Option<Vec<u8>>, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.call(shard, move |shard| async move { shard.partitions_here(table, after, limit).await }).await?
+    pub async fn partitions(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        self.call(shard, move |shard| async move {
+            shard.partitions_here(table, after, limit).await
+        })
+        .await?
     }
 
     /// Flushes every memtable of every shard.
@@ -281,7 +317,8 @@ impl Store {
     /// The first shard's error; nothing is lost by it.
     pub async fn flush(&self) -> Result<()> {
         for shard in 0..self.inner.shards {
-            self.call(ShardId(shard), |shard| async move { shard.flush().await }).await??;
+            self.call(ShardId(shard), |shard| async move { shard.flush().await })
+                .await??;
         }
         Ok(())
     }
@@ -293,7 +330,10 @@ impl Store {
     pub async fn statistics(&self) -> Result<Vec<ShardStatistics>> {
         let mut all = Vec::new();
         for shard in 0..self.inner.shards {
-            all.push(self.call(ShardId(shard), |shard| async move { shard.statistics() }).await?);
+            all.push(
+                self.call(ShardId(shard), |shard| async move { shard.statistics() })
+                    .await?,
+            );
         }
         Ok(all)
     }
@@ -347,7 +387,10 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let close = self.handle.call(ShardId(0), move || async move { Shard::current().node().close(flush).await });
+        let close = self.handle.call(
+            ShardId(0),
+            move || async move { Shard::current().node().close(flush).await },
+        );
         let closed = close.await.map_err(stopped).and_then(|closed| closed);
         let stopped = match self.runtime.lock().take() {
             Some((runtime, _lock)) => runtime.stop().map_err(Error::from),

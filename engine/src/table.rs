@@ -76,7 +76,12 @@ impl TableState {
         let mut memtable = self.active.replace(Memtable::new());
         memtable.seal();
         let bytes = self.active_bytes.take();
-        let sealed = Sealed { memtable: RefCell::new(memtable), start, end: applied, bytes };
+        let sealed = Sealed {
+            memtable: RefCell::new(memtable),
+            start,
+            end: applied,
+            bytes,
+        };
         self.sealed.borrow_mut().push_back(Rc::new(sealed));
         Some(bytes)
     }
@@ -85,7 +90,9 @@ impl TableState {
     /// nothing of it at all.
     pub fn log_pin(&self, without: Option<&Rc<Sealed>>) -> Option<LogPosition> {
         let sealed = self.sealed.borrow();
-        let oldest = sealed.iter().filter(|sealed| without.is_none_or(|other| !Rc::ptr_eq(sealed, other)));
+        let oldest = sealed
+            .iter()
+            .filter(|sealed| without.is_none_or(|other| !Rc::ptr_eq(sealed, other)));
         oldest.map(|sealed| sealed.start).chain(self.active_start.get()).min()
     }
 

@@ -6,9 +6,9 @@ mod common;
 mod simulated;
 
 use common::{clustering, delete, delete_channel, delete_range, history, message};
-use simulated::{open, run, simulator, small};
-use scrollback_engine::{Error, Read, Store};
 use model::Direction;
+use scrollback_engine::{Error, Read, Store};
+use simulated::{open, run, simulator, small};
 
 #[test]
 fn acknowledged_writes_survive_a_crash_without_a_flush() {
@@ -17,7 +17,10 @@ fn acknowledged_writes_survive_a_crash_without_a_flush() {
     run(&mut sim, async move {
         let (store, schema) = open(handle, small("/store")).await;
         for id in 1..=100 {
-            store.apply(message(&schema, id % 7, id, id, "hello")).await.expect("written");
+            store
+                .apply(message(&schema, id % 7, id, id, "hello"))
+                .await
+                .expect("written");
         }
     });
     sim.crash();
@@ -43,10 +46,16 @@ fn a_clean_shutdown_leaves_nothing_to_replay() {
     run(&mut sim, async move {
         let (store, schema) = open(handle, small("/store")).await;
         for id in 1..=500 {
-            store.apply(message(&schema, 3, id, id, &format!("message {id}"))).await.expect("written");
+            store
+                .apply(message(&schema, 3, id, id, &format!("message {id}")))
+                .await
+                .expect("written");
         }
         store.close().await.expect("closed");
-        assert!(matches!(store.apply(message(&schema, 3, 1, 1, "late")).await, Err(Error::Closed)));
+        assert!(matches!(
+            store.apply(message(&schema, 3, 1, 1, "late")).await,
+            Err(Error::Closed)
+        ));
     });
     let handle = sim.start();
     run(&mut sim, async move {
@@ -71,7 +80,11 @@ fn pages_of_both_directions_meet_every_row_once() {
                 store.flush().await.expect("flushed");
             }
         }
-        let mut read = Read { limit_rows: 7, direction: Direction::Reverse, ..Read::partition(schema.id, common::key(1)) };
+        let mut read = Read {
+            limit_rows: 7,
+            direction: Direction::Reverse,
+            ..Read::partition(schema.id, common::key(1))
+        };
         read.slice.end = clustering(&schema, 11);
         let mut ids = Vec::new();
         loop {
@@ -94,12 +107,18 @@ fn deletions_of_all_kinds_hold_across_flush_and_crash() {
         let (store, schema) = open(handle, small("/store")).await;
         for channel in [1, 2, 3] {
             for id in 1..=50 {
-                store.apply(message(&schema, channel, id, id, "x")).await.expect("written");
+                store
+                    .apply(message(&schema, channel, id, id, "x"))
+                    .await
+                    .expect("written");
             }
         }
         store.flush().await.expect("flushed");
         store.apply(delete(&schema, 1, 25, 1000)).await.expect("deleted");
-        store.apply(delete_range(&schema, 2, 40, 11, 1000)).await.expect("deleted");
+        store
+            .apply(delete_range(&schema, 2, 40, 11, 1000))
+            .await
+            .expect("deleted");
         store.apply(delete_channel(schema.id, 3, 1000)).await.expect("deleted");
         store.flush().await.expect("flushed");
         // Late arrivals with old timestamps stay dead.
@@ -111,7 +130,11 @@ fn deletions_of_all_kinds_hold_across_flush_and_crash() {
     run(&mut sim, async move {
         let (store, schema) = open(handle, small("/store")).await;
         assert_eq!(history(&store, &schema, 1, 10).await.len(), 49);
-        let ids: Vec<i64> = history(&store, &schema, 2, 10).await.into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<i64> = history(&store, &schema, 2, 10)
+            .await
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
         assert_eq!(ids, (1..=10).chain(41..=50).rev().collect::<Vec<_>>());
         assert!(history(&store, &schema, 3, 10).await.is_empty());
         store.close().await.expect("closed");
@@ -130,7 +153,11 @@ fn rejects_another_shard_count() {
     sim.set_shards(3);
     let handle = sim.start();
     run(&mut sim, async move {
-        let refused = Store::open_on(handle, small("/store")).await.err().expect("refused").to_string();
+        let refused = Store::open_on(handle, small("/store"))
+            .await
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(refused.contains("has 2 shards"), "{refused}");
     });
 }
@@ -146,15 +173,22 @@ fn a_missing_sstable_is_named_and_a_foreign_one_set_aside() {
     });
     sim.crash();
     let disk = sim.disk();
-    let table = disk.list().into_iter().find(|path| path.extension().is_some_and(|e| e == "sst")).expect("one sstable");
+    let table = disk
+        .list()
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "sst"))
+        .expect("one sstable");
     let bytes = disk.read_file(&table).expect("its bytes");
-    disk.write_file(&table.with_file_name("000000009999.sst"), bytes.clone());
+    disk.write_file(table.with_file_name("000000009999.sst"), bytes.clone());
     disk.remove(&table);
     let handle = sim.start();
     let path = table.clone();
     run(&mut sim, async move {
         let error = Store::open_on(handle, small("/store")).await.err().expect("refused");
-        assert!(matches!(&error, Error::Missing { path: missing } if *missing == path), "{error}");
+        assert!(
+            matches!(&error, Error::Missing { path: missing } if *missing == path),
+            "{error}"
+        );
     });
     sim.crash();
     disk.write_file(&table, bytes);
@@ -164,7 +198,11 @@ fn a_missing_sstable_is_named_and_a_foreign_one_set_aside() {
         assert_eq!(history(&store, &schema, 1, 10).await.len(), 1);
         store.close().await.expect("closed");
     });
-    let orphans = disk.list().into_iter().filter(|path| path.starts_with("/store/orphans")).count();
+    let orphans = disk
+        .list()
+        .into_iter()
+        .filter(|path| path.starts_with("/store/orphans"))
+        .count();
     assert_eq!(orphans, 1, "the file that the manifest does not name was set aside");
 }
 
@@ -186,10 +224,18 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
         }
         let (first_refused, error) = refused.expect("a full disk stops the writers");
         assert!(matches!(error, Error::Overloaded { .. }), "{error}");
-        assert_eq!(history(&store, &schema, 1, 500).await.len() as i64, first_refused - 1, "reads are served");
+        assert_eq!(
+            history(&store, &schema, 1, 500).await.len() as i64,
+            first_refused - 1,
+            "reads are served"
+        );
         disk.set_capacity(None);
         let mut tries = 0;
-        while store.apply(message(&schema, 1, first_refused, first_refused, "again")).await.is_err() {
+        while store
+            .apply(message(&schema, 1, first_refused, first_refused, "again"))
+            .await
+            .is_err()
+        {
             tries += 1;
             assert!(tries < 100, "writes resume when space returns");
             runtime::sim::client_sleep(std::time::Duration::from_millis(200)).await;

@@ -83,7 +83,11 @@ pub fn padded_len(payload_len: usize) -> usize {
 /// # Panics
 /// If `out` has another length or the payload exceeds [`RECORD_MAX`].
 pub fn encode(kind: RecordKind, manifest_id: u64, sequence: u64, offset: u64, payload: &[u8], out: &mut [u8]) {
-    assert_eq!(out.len(), padded_len(payload.len()), "a manifest record has exactly its padded length");
+    assert_eq!(
+        out.len(),
+        padded_len(payload.len()),
+        "a manifest record has exactly its padded length"
+    );
     assert!(out.len() <= RECORD_MAX, "a manifest record of {} bytes", out.len());
     out[4..8].copy_from_slice(&MAGIC);
     out[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -123,7 +127,9 @@ pub fn parse(file: &[u8], offset: usize) -> Result<Record<'_>, Invalid> {
     if padded > RECORD_MAX || payload_len > padded || padded != padded_len(payload_len) {
         return Err(whole);
     }
-    let bytes = bytes.get(..padded).ok_or(Invalid::Bytes("the file ends inside the record"))?;
+    let bytes = bytes
+        .get(..padded)
+        .ok_or(Invalid::Bytes("the file ends inside the record"))?;
     if u32_at(bytes, 0) != Some(crc32fast::hash(&bytes[4..])) {
         return Err(Invalid::Bytes("a record's checksum does not match"));
     }
@@ -176,14 +182,26 @@ pub struct Damage {
 ///
 /// # Errors
 /// The first damage; nothing behind it is looked at.
-pub fn inspect<'a>(file: &'a [u8], mut each: impl FnMut(&Record<'a>) -> Result<(), &'static str>) -> Result<Inspection, Damage> {
+pub fn inspect<'a>(
+    file: &'a [u8],
+    mut each: impl FnMut(&Record<'a>) -> Result<(), &'static str>,
+) -> Result<Inspection, Damage> {
     let first = parse(file, 0).map_err(|what| Damage { offset: 0, what })?;
-    let mut found = Inspection { manifest_id: first.manifest_id, records: 0, end: 0, vouched: 0, torn: false };
+    let mut found = Inspection {
+        manifest_id: first.manifest_id,
+        records: 0,
+        end: 0,
+        vouched: 0,
+        torn: false,
+    };
     let mut at = 0;
     let why = loop {
         match parse(file, at) {
             Ok(record) if record.manifest_id == found.manifest_id && record.sequence == found.records => {
-                each(&record).map_err(|what| Damage { offset: at as u64, what: Invalid::Bytes(what) })?;
+                each(&record).map_err(|what| Damage {
+                    offset: at as u64,
+                    what: Invalid::Bytes(what),
+                })?;
                 found.vouched = at as u64;
                 found.records += 1;
                 at += record.padded_len;
@@ -194,13 +212,19 @@ pub fn inspect<'a>(file: &'a [u8], mut each: impl FnMut(&Record<'a>) -> Result<(
         }
     };
     if let Invalid::Version(_) = why {
-        return Err(Damage { offset: at as u64, what: why });
+        return Err(Damage {
+            offset: at as u64,
+            what: why,
+        });
     }
     let mut later = at;
     while later + RECORD_ALIGN <= file.len() {
         let valid = parse(file, later).is_ok_and(|record| record.manifest_id == found.manifest_id);
         if valid {
-            return Err(Damage { offset: at as u64, what: why });
+            return Err(Damage {
+                offset: at as u64,
+                what: why,
+            });
         }
         later += RECORD_ALIGN;
     }
@@ -236,7 +260,11 @@ mod tests {
 
     #[test]
     fn reads_back_what_was_written() {
-        let file = file(&[(RecordKind::Edits, b"one"), (RecordKind::Vouch, b""), (RecordKind::Edits, &[7; 9000])]);
+        let file = file(&[
+            (RecordKind::Edits, b"one"),
+            (RecordKind::Vouch, b""),
+            (RecordKind::Edits, &[7; 9000]),
+        ]);
         let mut payloads = Vec::new();
         let found = inspect(&file, |record| {
             payloads.push(record.payload.to_vec());
@@ -248,11 +276,18 @@ mod tests {
 
     #[test]
     fn tells_a_torn_tail_from_damage() {
-        let whole = file(&[(RecordKind::Edits, b"one"), (RecordKind::Vouch, b""), (RecordKind::Edits, b"two")]);
+        let whole = file(&[
+            (RecordKind::Edits, b"one"),
+            (RecordKind::Vouch, b""),
+            (RecordKind::Edits, b"two"),
+        ]);
         let mut torn = whole.clone();
         torn[2 * RECORD_ALIGN + 50] ^= 1;
         let found = walk(&torn).expect("the last record may be torn");
-        assert_eq!((found.records, found.torn, found.vouched), (2, true, RECORD_ALIGN as u64));
+        assert_eq!(
+            (found.records, found.torn, found.vouched),
+            (2, true, RECORD_ALIGN as u64)
+        );
         let mut damaged = whole;
         damaged[RECORD_ALIGN + 50] ^= 1;
         assert_eq!(walk(&damaged).map_err(|d| d.offset), Err(RECORD_ALIGN as u64));
@@ -269,7 +304,12 @@ mod tests {
 
     #[test]
     fn every_flip_is_found_or_behind_the_vouched_end() {
-        let whole = file(&[(RecordKind::Edits, b"one"), (RecordKind::Vouch, b""), (RecordKind::Edits, b"two"), (RecordKind::Vouch, b"")]);
+        let whole = file(&[
+            (RecordKind::Edits, b"one"),
+            (RecordKind::Vouch, b""),
+            (RecordKind::Edits, b"two"),
+            (RecordKind::Vouch, b""),
+        ]);
         let clean = walk(&whole).expect("clean");
         for byte in 0..whole.len() {
             for bit in 0..8 {
@@ -277,7 +317,10 @@ mod tests {
                 flipped[byte] ^= 1 << bit;
                 match walk(&flipped) {
                     Err(_) => {}
-                    Ok(found) => assert!(byte as u64 >= clean.vouched && found.torn, "flip of bit {bit} of byte {byte}"),
+                    Ok(found) => assert!(
+                        byte as u64 >= clean.vouched && found.torn,
+                        "flip of bit {bit} of byte {byte}"
+                    ),
                 }
                 if byte > 64 && byte % 4096 > 64 {
                     break; // one bit a byte is enough inside payload and padding

@@ -43,8 +43,16 @@ pub struct Manifest {
 /// Turns damage of a manifest into the error that names it.
 pub(crate) fn damaged(path: &Path, damage: Damage) -> Error {
     match damage.what {
-        Invalid::Version(found) => Error::TooNew { path: path.to_owned(), found, newest_known: format::VERSION },
-        Invalid::Bytes(what) => Error::Corrupt { path: path.to_owned(), offset: damage.offset, what: what.to_owned() },
+        Invalid::Version(found) => Error::TooNew {
+            path: path.to_owned(),
+            found,
+            newest_known: format::VERSION,
+        },
+        Invalid::Bytes(what) => Error::Corrupt {
+            path: path.to_owned(),
+            offset: damage.offset,
+            what: what.to_owned(),
+        },
     }
 }
 
@@ -87,10 +95,26 @@ impl Manifest {
         let payload = state::encode_edits(&state.edits());
         let len = format::padded_len(payload.len());
         let capacity = (4 * len as u64).next_multiple_of(CAPACITY_MIN);
-        let file = File::create(&new_path, CreateOptions { dsync: true, preallocate_bytes: capacity }).await?;
+        let file = File::create(
+            &new_path,
+            CreateOptions {
+                dsync: true,
+                preallocate_bytes: capacity,
+            },
+        )
+        .await?;
         let id = runtime::random::u64();
         let dir = dir.to_owned();
-        let mut manifest = Manifest { dir, file, id, sequence: 0, offset: 0, capacity, state, failed: false };
+        let mut manifest = Manifest {
+            dir,
+            file,
+            id,
+            sequence: 0,
+            offset: 0,
+            capacity,
+            state,
+            failed: false,
+        };
         manifest.write_record(RecordKind::Edits, &payload).await?;
         manifest.write_record(RecordKind::Vouch, &[]).await?;
         // The size and the blocks of the file are metadata that O_DSYNC covers only as far as the data need them.
@@ -112,7 +136,9 @@ impl Manifest {
     /// [`Error::Io`]: whether the edits happened is unknown; the manifest takes no more, reopen the store.
     pub async fn append(&mut self, edits: Vec<Edit>) -> Result<()> {
         if self.failed {
-            return Err(Error::Poisoned { what: "an earlier write of the manifest failed; reopen the store".to_owned() });
+            return Err(Error::Poisoned {
+                what: "an earlier write of the manifest failed; reopen the store".to_owned(),
+            });
         }
         let payload = state::encode_edits(&edits);
         let need = (format::padded_len(payload.len()) + format::RECORD_ALIGN) as u64;
@@ -180,7 +206,10 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<(State, Inspection), Damage> {
         RecordKind::Vouch => Ok(()),
     })?;
     if state.shards == 0 {
-        return Err(Damage { offset: 0, what: Invalid::Bytes("a manifest without the store's identity") });
+        return Err(Damage {
+            offset: 0,
+            what: Invalid::Bytes("a manifest without the store's identity"),
+        });
     }
     Ok((state, found))
 }
@@ -189,7 +218,10 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<(State, Inspection), Damage> {
 ///
 /// # Errors
 /// As [`Manifest::read`].
-#[expect(clippy::disallowed_methods, reason = "the number of shards is needed to start them, so no shard can read it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the number of shards is needed to start them, so no shard can read it"
+)]
 pub(crate) fn present_shards(dir: &Path) -> Result<Option<u16>> {
     let path = dir.join(FILE_NAME);
     match std::fs::read(&path) {
@@ -197,7 +229,19 @@ pub(crate) fn present_shards(dir: &Path) -> Result<Option<u16>> {
             let (state, _) = parse(&bytes).map_err(|damage| damaged(&path, damage))?;
             Ok(Some(state.shards))
         }
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
-        Err(source) => Err(Error::Io { op: "read", path, offset: 0, source: Arc::new(source) }),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(source) => Err(Error::Io {
+            op: "read",
+            path,
+            offset: 0,
+            source: Arc::new(source),
+        }),
     }
 }

@@ -151,12 +151,20 @@ impl Edit {
             IDENTITY => {
                 let (host_id, rest) = body.split_first_chunk::<16>().ok_or(SHORT)?;
                 *body = rest;
-                Edit::Identity { host_id: *host_id, shards: int(body)? }
+                Edit::Identity {
+                    host_id: *host_id,
+                    shards: int(body)?,
+                }
             }
             PROPERTY => {
                 let key = varint::get_bytes(body).ok_or(SHORT)?;
-                let key = std::str::from_utf8(key).map_err(|_| "a property's name is not UTF-8")?.to_owned();
-                Edit::Property { key, value: varint::get_bytes(body).ok_or(SHORT)?.to_vec() }
+                let key = std::str::from_utf8(key)
+                    .map_err(|_| "a property's name is not UTF-8")?
+                    .to_owned();
+                Edit::Property {
+                    key,
+                    value: varint::get_bytes(body).ok_or(SHORT)?.to_vec(),
+                }
             }
             CREATE_TABLE => {
                 let schema = Schema::decode(body).map_err(|_| "a table's schema cannot be read")?;
@@ -175,17 +183,30 @@ impl Edit {
             FLUSHED_UP_TO => Edit::FlushedUpTo {
                 shard: int(body)?,
                 table: TableId(int(body)?),
-                position: LogPosition { segment: int(body)?, offset: int(body)? },
+                position: LogPosition {
+                    segment: int(body)?,
+                    offset: int(body)?,
+                },
             },
             LOG => {
                 let (shard, floor) = (int(body)?, int(body)?);
                 let (clean, rest) = body.split_first().ok_or(SHORT)?;
                 *body = rest;
-                Edit::Log { shard, log: LogRecord { floor, clean: *clean == 1 } }
+                Edit::Log {
+                    shard,
+                    log: LogRecord {
+                        floor,
+                        clean: *clean == 1,
+                    },
+                }
             }
             _ => return Err("an edit of a newer release"),
         };
-        if body.is_empty() { Ok(edit) } else { Err("an edit is longer than it should be") }
+        if body.is_empty() {
+            Ok(edit)
+        } else {
+            Err("an edit is longer than it should be")
+        }
     }
 }
 
@@ -244,7 +265,9 @@ impl State {
                 }
             }
             Edit::RemoveFile { generation } => {
-                self.files.remove(&generation).ok_or("an sstable is removed that is not there")?;
+                self.files
+                    .remove(&generation)
+                    .ok_or("an sstable is removed that is not there")?;
             }
             Edit::FlushedUpTo { shard, table, position } => {
                 let flushed = self.flushed.entry((shard, table)).or_default();
@@ -252,9 +275,16 @@ impl State {
             }
             Edit::Log { shard, log } => {
                 let floor = self.logs.get(&shard).map_or(0, |log| log.floor);
-                self.logs.insert(shard, LogRecord { floor: floor.max(log.floor), ..log });
+                self.logs.insert(
+                    shard,
+                    LogRecord {
+                        floor: floor.max(log.floor),
+                        ..log
+                    },
+                );
                 let floor = self.logs[&shard].floor;
-                self.flushed.retain(|&(of, _), position| of != shard || position.segment >= floor);
+                self.flushed
+                    .retain(|&(of, _), position| of != shard || position.segment >= floor);
             }
         }
         Ok(())
@@ -263,9 +293,15 @@ impl State {
     /// The edits that make this state out of nothing.
     #[must_use]
     pub fn edits(&self) -> Vec<Edit> {
-        let mut edits = vec![Edit::Identity { host_id: self.host_id, shards: self.shards }];
+        let mut edits = vec![Edit::Identity {
+            host_id: self.host_id,
+            shards: self.shards,
+        }];
         let properties = self.properties.iter();
-        edits.extend(properties.map(|(key, value)| Edit::Property { key: key.clone(), value: value.clone() }));
+        edits.extend(properties.map(|(key, value)| Edit::Property {
+            key: key.clone(),
+            value: value.clone(),
+        }));
         edits.extend(self.tables.values().cloned().map(Edit::CreateTable));
         edits.extend(self.files.values().cloned().map(Edit::AddFile));
         edits.extend(self.logs.iter().map(|(&shard, &log)| Edit::Log { shard, log }));
@@ -297,14 +333,37 @@ mod tests {
 
     fn sample() -> State {
         let mut state = State::default();
-        let file = FileRecord { table: TableId(3), shard: 1, generation: 9, bytes: 8192, token_first: -5, token_last: i64::MAX };
-        let position = LogPosition { segment: 4, offset: 4096 };
+        let file = FileRecord {
+            table: TableId(3),
+            shard: 1,
+            generation: 9,
+            bytes: 8192,
+            token_first: -5,
+            token_last: i64::MAX,
+        };
+        let position = LogPosition {
+            segment: 4,
+            offset: 4096,
+        };
         for edit in [
-            Edit::Identity { host_id: [7; 16], shards: 2 },
-            Edit::Property { key: "epoch".into(), value: b"1".to_vec() },
+            Edit::Identity {
+                host_id: [7; 16],
+                shards: 2,
+            },
+            Edit::Property {
+                key: "epoch".into(),
+                value: b"1".to_vec(),
+            },
             Edit::AddFile(file),
-            Edit::Log { shard: 1, log: LogRecord { floor: 4, clean: false } },
-            Edit::FlushedUpTo { shard: 1, table: TableId(3), position },
+            Edit::Log {
+                shard: 1,
+                log: LogRecord { floor: 4, clean: false },
+            },
+            Edit::FlushedUpTo {
+                shard: 1,
+                table: TableId(3),
+                position,
+            },
         ] {
             state.apply(edit).expect("valid");
         }
@@ -322,7 +381,12 @@ mod tests {
     #[test]
     fn a_raised_floor_forgets_what_lies_below() {
         let mut state = sample();
-        state.apply(Edit::Log { shard: 1, log: LogRecord { floor: 5, clean: true } }).expect("valid");
+        state
+            .apply(Edit::Log {
+                shard: 1,
+                log: LogRecord { floor: 5, clean: true },
+            })
+            .expect("valid");
         assert_eq!(state.flushed_up_to(1, TableId(3)), LogPosition::default());
     }
 
@@ -336,7 +400,13 @@ mod tests {
         }
         let file = sample().files[&9].clone();
         assert!(sample().apply(Edit::AddFile(file)).is_err(), "the same file twice");
-        assert!(sample().apply(Edit::RemoveFile { generation: 1 }).is_err(), "a file that is not there");
-        assert!(State::default().apply(Edit::RemoveFile { generation: 1 }).is_err(), "no identity");
+        assert!(
+            sample().apply(Edit::RemoveFile { generation: 1 }).is_err(),
+            "a file that is not there"
+        );
+        assert!(
+            State::default().apply(Edit::RemoveFile { generation: 1 }).is_err(),
+            "no identity"
+        );
     }
 }

@@ -46,10 +46,16 @@ impl Applied {
     /// Registers a writer whose record ends at `position`; call in log order, right after the append.
     pub fn wait(self: &Rc<Self>, position: LogPosition) -> WaitApplied {
         let mut waiters = self.waiters.borrow_mut();
-        assert!(waiters.back().is_none_or(|last| last.position < position), "writers register in log order");
+        assert!(
+            waiters.back().is_none_or(|last| last.position < position),
+            "writers register in log order"
+        );
         waiters.push_back(Waiter { position, waker: None });
         let sequence = self.first.get() + waiters.len() as u64 - 1;
-        WaitApplied { applied: Rc::clone(self), sequence }
+        WaitApplied {
+            applied: Rc::clone(self),
+            sequence,
+        }
     }
 
     /// Raises the frontier and wakes those it has passed.

@@ -84,7 +84,7 @@ impl Shard {
         let mut retry = RETRY_MIN;
         loop {
             let Some((table, sealed)) = self.next_sealed() else {
-                if self.closing.get() {
+                if self.ended.get() {
                     return;
                 }
                 self.flush_wanted.notified().await;
@@ -116,7 +116,11 @@ impl Shard {
         let tables = self.tables.borrow();
         let oldest = tables.values().filter_map(|table| {
             let sealed = table.sealed.borrow();
-            let next = if runtime::broken(Break::ReplayFlushedOutOfOrder) { sealed.back() } else { sealed.front() };
+            let next = if runtime::broken(Break::ReplayFlushedOutOfOrder) {
+                sealed.back()
+            } else {
+                sealed.front()
+            };
             Some((Rc::clone(table), Rc::clone(next?)))
         });
         oldest.min_by_key(|(_, sealed)| sealed.start)
@@ -143,9 +147,19 @@ impl Shard {
         }
         let mut edits = vec![
             Edit::AddFile(file.record.clone()),
-            Edit::FlushedUpTo { shard: self.id.0, table: table.schema.id, position: sealed.end },
+            Edit::FlushedUpTo {
+                shard: self.id.0,
+                table: table.schema.id,
+                position: sealed.end,
+            },
         ];
-        edits.push(Edit::Log { shard: self.id.0, log: LogRecord { floor: floor.segment, clean: false } });
+        edits.push(Edit::Log {
+            shard: self.id.0,
+            log: LogRecord {
+                floor: floor.segment,
+                clean: false,
+            },
+        });
         match self.edit_manifest(edits).await {
             Ok(()) => {}
             Err(error) if error.is_no_space() => {
@@ -171,7 +185,13 @@ impl Shard {
         Ok(())
     }
 
-    async fn write_table(&self, table: &TableState, sealed: &Sealed, generation: u64, path: &std::path::Path) -> Result<LiveFile> {
+    async fn write_table(
+        &self,
+        table: &TableState,
+        sealed: &Sealed,
+        generation: u64,
+        path: &std::path::Path,
+    ) -> Result<LiveFile> {
         let dir = layout::table_dir(&self.config.dir, table.schema.id);
         if !disk::exists(&dir).await? {
             disk::create_dir_all(&dir).await?;
@@ -231,11 +251,20 @@ impl Shard {
 
 /// Streams a memtable into a writer.
 async fn write_memtable(sealed: &Sealed, writer: &mut sstable::Writer) -> Result<()> {
-    let everything = Slice { start: Vec::new(), end: vec![0xFF] };
+    let everything = Slice {
+        start: Vec::new(),
+        end: vec![0xFF],
+    };
     let mut partition = sealed.memtable.borrow().next_partition(None);
     while let Some(found) = partition {
         let (token, key) = (found.token(), found.key());
-        writer.append(Fragment::PartitionStart { token, key, deletion: found.deletion() }).await?;
+        writer
+            .append(Fragment::PartitionStart {
+                token,
+                key,
+                deletion: found.deletion(),
+            })
+            .await?;
         if let Some(row) = found.static_row() {
             writer.append(Fragment::StaticRow(row)).await?;
         }

@@ -57,6 +57,8 @@ pub struct Shard {
     /// Why flushes fail at present.
     flush_trouble: RefCell<Option<Error>>,
     closing: Cell<bool>,
+    /// Nothing more will be sealed.
+    ended: Cell<bool>,
     writers: Gate,
     poisoned: RefCell<Option<Error>>,
     last_timestamp: Cell<i64>,
@@ -111,7 +113,9 @@ impl Shard {
     pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
         let tables = self.tables.borrow();
         let mut schemas = tables.values().map(|table| &table.schema);
-        schemas.find(|schema| schema.keyspace == keyspace && schema.name == name).cloned()
+        schemas
+            .find(|schema| schema.keyspace == keyspace && schema.name == name)
+            .cloned()
     }
 
     /// A timestamp in microseconds since the Unix epoch, larger than all that this shard has given or holds on disk.
@@ -124,7 +128,11 @@ impl Shard {
 
     /// State that a layer above keeps on this shard: one value per type, made at the first call.
     pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
-        let present = self.extensions.borrow().iter().find_map(|value| Rc::clone(value).downcast::<T>().ok());
+        let present = self
+            .extensions
+            .borrow()
+            .iter()
+            .find_map(|value| Rc::clone(value).downcast::<T>().ok());
         present.unwrap_or_else(|| {
             let value = Rc::new(make());
             self.extensions.borrow_mut().push(Rc::<T>::clone(&value));
@@ -139,7 +147,10 @@ impl Shard {
 
     pub(crate) fn add_table(&self, schema: Arc<Schema>) {
         let id = schema.id;
-        self.tables.borrow_mut().entry(id).or_insert_with(|| Rc::new(TableState::new(schema, Vec::new())));
+        self.tables
+            .borrow_mut()
+            .entry(id)
+            .or_insert_with(|| Rc::new(TableState::new(schema, Vec::new())));
     }
 
     fn table(&self, id: TableId) -> Result<Rc<TableState>> {
@@ -157,7 +168,9 @@ impl Shard {
 
     /// Observes a timestamp that is on disk, so that new ones exceed it.
     fn saw_timestamp(&self, timestamp: i64) {
-        if timestamp > self.last_timestamp.get() && timestamp <= runtime::time::unix_micros().saturating_add(TIMESTAMP_AHEAD_MAX) {
+        if timestamp > self.last_timestamp.get()
+            && timestamp <= runtime::time::unix_micros().saturating_add(TIMESTAMP_AHEAD_MAX)
+        {
             self.last_timestamp.set(timestamp);
         }
     }
@@ -166,7 +179,9 @@ impl Shard {
     fn poison(&self, error: &Error) {
         let what = error.to_string();
         tracing::error!(shard = self.id.0, %error, "the shard takes no more writes; reopen the store");
-        self.poisoned.borrow_mut().get_or_insert(Error::Poisoned { what: what.clone() });
+        self.poisoned
+            .borrow_mut()
+            .get_or_insert(Error::Poisoned { what: what.clone() });
         self.applied.fail(Error::OutcomeUnknown { what });
         self.room.notify_all();
         self.flush_wanted.notify_all();
@@ -184,7 +199,10 @@ impl Shard {
     #[must_use]
     pub fn statistics(&self) -> ShardStatistics {
         let tables = self.all_tables();
-        let files: Vec<_> = tables.iter().flat_map(|table| table.files.borrow().iter().cloned().collect::<Vec<_>>()).collect();
+        let files: Vec<_> = tables
+            .iter()
+            .flat_map(|table| table.files.borrow().iter().cloned().collect::<Vec<_>>())
+            .collect();
         let log = self.log().stats();
         ShardStatistics {
             shard: self.id.0,
@@ -201,7 +219,7 @@ impl Shard {
             writers_waiting: (self.applied.waiting() + self.waiting_writers.get()) as u64,
             cache_hits: self.cache.hits(),
             cache_misses: self.cache.misses(),
-            cache_bytes: self.cache.bytes() as u64,
+            cache_bytes: self.cache.bytes(),
             log_bytes: self.log().bytes_in_use(),
             log,
             runtime: runtime::stats(),

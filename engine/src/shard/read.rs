@@ -13,7 +13,8 @@ use crate::page::{Cost, Page, Read, rest_after};
 use crate::table::{LiveFile, TableState};
 use memtable::Partition;
 use model::{
-    Columns, Deletion, Direction, Item, Live, Merge, Peek, RowRef, RowSource, Slice, Step, TableId, Token, live_row, merge_rows,
+    Columns, Deletion, Direction, Item, Live, Merge, Peek, RowRef, RowSource, Slice, Step, TableId, Token, live_row,
+    merge_rows,
 };
 use runtime::Break;
 use std::rc::Rc;
@@ -61,7 +62,9 @@ impl Snapshot {
     fn take(table: &TableState, token: Token, key: &[u8]) -> Snapshot {
         let active = table.active.borrow().partition(token, key);
         let sealed = table.sealed.borrow();
-        let sealed = sealed.iter().filter_map(|sealed| sealed.memtable.borrow().partition(token, key));
+        let sealed = sealed
+            .iter()
+            .filter_map(|sealed| sealed.memtable.borrow().partition(token, key));
         let memory = active.into_iter().chain(sealed).collect();
         let files = table.files.borrow();
         let files = files.iter().filter(|file| file.admits(token, key)).cloned().collect();
@@ -98,13 +101,22 @@ impl Snapshot {
 
     fn sources(&self, key: &[u8], slice: &Slice, direction: Direction, deletion: Deletion) -> Vec<Source> {
         let mut sources = Vec::with_capacity(self.memory.len() + self.files.len());
-        sources.extend(self.memory.iter().map(|partition| Source::Memory(partition.rows(slice, direction))));
+        sources.extend(
+            self.memory
+                .iter()
+                .map(|partition| Source::Memory(partition.rows(slice, direction))),
+        );
         for file in &self.files {
             let statistics = file.table.statistics();
             let bounds = statistics.clustering.as_ref();
             let within = bounds.is_some_and(|(first, last)| *first < slice.end && *last >= slice.start);
             if within && !deletion.covers(statistics.max_timestamp) {
-                sources.push(Source::File(file.table.cursor(self.token, key, slice.clone(), direction)));
+                sources.push(Source::File(file.table.cursor(
+                    self.token,
+                    key,
+                    slice.clone(),
+                    direction,
+                )));
             }
         }
         sources
@@ -215,14 +227,22 @@ impl Shard {
                 cost.device_reads += of.device_reads;
             }
         }
-        let rest = page.last_clustering().filter(|_| more).map(|last| rest_after(&read.slice, last, read.direction));
+        let rest = page
+            .last_clustering()
+            .filter(|_| more)
+            .map(|last| rest_after(&read.slice, last, read.direction));
         page.finish(rest, cost);
         Ok(page)
     }
 
     /// The keys of up to `limit` partitions of this shard after `after`, in token order, that have anything at all, dead or
     /// live.
-    pub(crate) async fn partitions_here(&self, table: TableId, after: Option<Vec<u8>>, limit: usize) -> Result<Vec<Vec<u8>>> {
+    pub(crate) async fn partitions_here(
+        &self,
+        table: TableId,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>> {
         let table = self.table(table)?;
         let files = Rc::clone(&table.files.borrow());
         let mut keys: Vec<Vec<u8>> = Vec::new();

@@ -9,8 +9,8 @@ use super::{Counters, Shard};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::node::Node;
 use crate::manifest::state::{FileRecord, LogRecord};
+use crate::node::Node;
 use crate::stats::Recovery;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
@@ -76,11 +76,15 @@ impl Shard {
             flushed: Notify::new(),
             flush_trouble: RefCell::new(None),
             closing: Cell::new(false),
+            ended: Cell::new(false),
             writers: Gate::new(),
             poisoned: RefCell::new(None),
             last_timestamp: Cell::new(0),
             next_generation: Cell::new(layout::first_generation(id.0, boot.generations.into_iter())),
-            log_floor: Cell::new(LogPosition { segment: boot.log.floor, offset: 0 }),
+            log_floor: Cell::new(LogPosition {
+                segment: boot.log.floor,
+                offset: 0,
+            }),
             counters: Counters::default(),
             workers: RefCell::default(),
             extensions: RefCell::default(),
@@ -95,7 +99,11 @@ impl Shard {
     }
 
     /// Replays the shard's log and flushes all of it.
-    pub(crate) async fn recover(self: &Rc<Self>, log: LogRecord, flushed: Vec<(TableId, LogPosition)>) -> Result<Booted> {
+    pub(crate) async fn recover(
+        self: &Rc<Self>,
+        log: LogRecord,
+        flushed: Vec<(TableId, LogPosition)>,
+    ) -> Result<Booted> {
         let started = runtime::time::Instant::now();
         let report = self.replay(log, &flushed.into_iter().collect()).await?;
         self.flush().await?;
@@ -106,18 +114,32 @@ impl Shard {
             torn: report.torn.map(|torn| (torn.path, torn.offset)),
             micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         };
-        Ok(Booted { recovery, next_segment: report.next_segment.max(log.floor) })
+        Ok(Booted {
+            recovery,
+            next_segment: report.next_segment.max(log.floor),
+        })
     }
 
-    async fn replay(self: &Rc<Self>, log: LogRecord, flushed: &BTreeMap<TableId, LogPosition>) -> Result<commitlog::replay::Report> {
+    async fn replay(
+        self: &Rc<Self>,
+        log: LogRecord,
+        flushed: &BTreeMap<TableId, LogPosition>,
+    ) -> Result<commitlog::replay::Report> {
         let dir = layout::log_dir(&self.config.dir, self.id.0);
         let report = commitlog::replay::replay(&dir, log.floor, async |end: LogPosition, record: &[u8]| {
-            let damaged = |what: String| Error::Corrupt { path: dir.clone(), offset: u64::from(end.offset), what };
+            let damaged = |what: String| Error::Corrupt {
+                path: dir.clone(),
+                offset: u64::from(end.offset),
+                what,
+            };
             let mutation = MutationRef::parse(record)
                 .map_err(|error| damaged(format!("a record of segment {} cannot be read: {error}", end.segment)))?;
             let table = mutation.table();
             if !self.tables.borrow().contains_key(&table) {
-                let what = format!("a record of segment {} is of table {}, which does not exist", end.segment, table.0);
+                let what = format!(
+                    "a record of segment {} is of table {}, which does not exist",
+                    end.segment, table.0
+                );
                 return Err(damaged(what));
             }
             if flushed.get(&table).is_none_or(|&position| end > position) {
@@ -138,7 +160,9 @@ impl Shard {
         });
         let report = report.await?;
         if !log.clean && report.segments == 0 {
-            return Err(Error::Missing { path: dir.join(format!("segment {}", log.floor)) });
+            return Err(Error::Missing {
+                path: dir.join(format!("segment {}", log.floor)),
+            });
         }
         Ok(report)
     }
@@ -155,7 +179,10 @@ impl Shard {
         };
         let log = Log::open(options, first_segment).await?;
         self.applied.start_at(log.appended());
-        self.log_floor.set(LogPosition { segment: first_segment, offset: 0 });
+        self.log_floor.set(LogPosition {
+            segment: first_segment,
+            offset: 0,
+        });
         assert!(self.log.set(log).is_ok(), "the log is opened once");
         let applier = runtime::spawn(TaskClass::Request, "apply", Rc::clone(self).apply_groups());
         self.workers.borrow_mut().push(applier);
@@ -189,6 +216,7 @@ impl Shard {
             // Nothing more is flushed; what is in memory is in the log.
             self.poisoned.borrow_mut().get_or_insert(Error::Closed);
         }
+        self.ended.set(true);
         self.flush_wanted.notify_all();
         let workers = std::mem::take(&mut *self.workers.borrow_mut());
         for worker in workers {

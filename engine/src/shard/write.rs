@@ -65,9 +65,15 @@ impl Shard {
         let bytes = mutation.bytes().len();
         if bytes > self.config.mutation_bytes_max {
             let max = self.config.mutation_bytes_max;
-            return Err(Error::invalid(format!("a mutation of {bytes} bytes; the largest allowed is {max}")));
+            return Err(Error::invalid(format!(
+                "a mutation of {bytes} bytes; the largest allowed is {max}"
+            )));
         }
-        assert_eq!(self.owner(view.token()), self.id, "a mutation reaches the shard that owns its partition");
+        assert_eq!(
+            self.owner(view.token()),
+            self.id,
+            "a mutation reaches the shard that owns its partition"
+        );
         self.table(view.table())?;
         let _pass = self.writers.enter().ok_or(Error::Closed)?;
         self.admit(bytes).await?;
@@ -90,11 +96,33 @@ impl Shard {
         loop {
             match self.log().append(record) {
                 Ok(position) => return Ok(position),
-                Err(AppendError::Full) => self.log().room(record.len()).await?,
+                Err(AppendError::Full) => self.log_room(record.len()).await?,
                 Err(error @ AppendError::TooLarge { .. }) => return Err(Error::invalid(error.to_string())),
-                Err(AppendError::Poisoned(first)) => return Err(Error::Poisoned { what: first.to_string() }),
+                Err(AppendError::Poisoned(first)) => {
+                    return Err(Error::Poisoned {
+                        what: first.to_string(),
+                    });
+                }
                 Err(_) => return Err(Error::Closed),
             }
+        }
+    }
+
+    /// Waits until the log has room again: for a sync, for a flush that releases segments, or for space on the device.
+    async fn log_room(&self, bytes: usize) -> Result<()> {
+        if let Some(below) = self.log().over_limit() {
+            self.seal_pinning(below);
+        }
+        let why = |log: &commitlog::Log| match log.blocked() {
+            Some(trouble) => format!("the log of shard {} cannot grow: {trouble}", self.id.0),
+            None => format!("the log of shard {} is full", self.id.0),
+        };
+        if self.log().blocked().is_some() {
+            return Err(Error::Overloaded { what: why(self.log()) });
+        }
+        match runtime::time::timeout(self.config.admission_timeout, self.log().room(bytes)).await {
+            Ok(room) => Ok(room?),
+            Err(_) => Err(Error::Overloaded { what: why(self.log()) }),
         }
     }
 
@@ -104,14 +132,23 @@ impl Shard {
 
     async fn admit(&self, bytes: usize) -> Result<()> {
         self.check_open()?;
-        if let Some(trouble) = self.flush_trouble.borrow().as_ref().filter(|trouble| trouble.is_no_space()) {
-            return Err(Error::Overloaded { what: format!("the disk is full ({trouble})") });
+        if let Some(trouble) = self
+            .flush_trouble
+            .borrow()
+            .as_ref()
+            .filter(|trouble| trouble.is_no_space())
+        {
+            return Err(Error::Overloaded {
+                what: format!("the disk is full ({trouble})"),
+            });
         }
         if !self.is_full(bytes) || self.memory.get() + self.reserved.get() == 0 {
             return Ok(());
         }
         if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
-            return Err(Error::Overloaded { what: format!("{WAITING_WRITERS_MAX} writers wait for memory already") });
+            return Err(Error::Overloaded {
+                what: format!("{WAITING_WRITERS_MAX} writers wait for memory already"),
+            });
         }
         let waiting = Counted::enter(&self.waiting_writers);
         let wait = async {
@@ -124,8 +161,16 @@ impl Shard {
         let admitted = runtime::time::timeout(self.config.admission_timeout, wait).await;
         drop(waiting);
         admitted.unwrap_or_else(|_| {
-            let trouble = self.flush_trouble.borrow().as_ref().map(|trouble| format!(", and flushes fail: {trouble}"));
-            let what = format!("the memtables of shard {} are full{}", self.id.0, trouble.unwrap_or_default());
+            let trouble = self
+                .flush_trouble
+                .borrow()
+                .as_ref()
+                .map(|trouble| format!(", and flushes fail: {trouble}"));
+            let what = format!(
+                "the memtables of shard {} are full{}",
+                self.id.0,
+                trouble.unwrap_or_default()
+            );
             Err(Error::Overloaded { what })
         })
     }
@@ -162,7 +207,10 @@ impl Shard {
         let mutation = MutationRef::trusted(record);
         let table = self.table(mutation.table()).expect("a logged mutation's table exists");
         let record_len = u32::try_from(record.len()).expect("at most 16 MiB");
-        let start = LogPosition { segment: end.segment, offset: end.offset.saturating_sub(record_len) };
+        let start = LogPosition {
+            segment: end.segment,
+            offset: end.offset.saturating_sub(record_len),
+        };
         let added = table.apply(mutation, start);
         self.memory.set(self.memory.get() + added);
         self.active_memory.set(self.active_memory.get() + added);

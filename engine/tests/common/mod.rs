@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use scrollback_engine::{Page, Read, Store};
 use model::{ColumnId, CqlType, Deletion, Mutation, MutationBuilder, RowBuilder, Schema, TableId};
+use scrollback_engine::{Page, Read, Store};
 
 /// `chat.messages ((channel bigint), id bigint) … CLUSTERING ORDER BY (id DESC)`.
 pub fn chat() -> Schema {
@@ -43,7 +43,10 @@ pub fn message(schema: &Schema, channel: i64, id: i64, timestamp: i64, content: 
 /// A deletion of one message.
 pub fn delete(schema: &Schema, channel: i64, id: i64, timestamp: i64) -> Mutation {
     let mut row = RowBuilder::new();
-    row.deletion(Deletion { timestamp, local_deletion_time: 1 });
+    row.deletion(Deletion {
+        timestamp,
+        local_deletion_time: 1,
+    });
     let mut mutation = MutationBuilder::new(schema.id, &key(channel));
     mutation.row(&clustering(schema, id), row.finish());
     mutation.build()
@@ -52,7 +55,10 @@ pub fn delete(schema: &Schema, channel: i64, id: i64, timestamp: i64) -> Mutatio
 /// A deletion of a whole channel.
 pub fn delete_channel(table: TableId, channel: i64, timestamp: i64) -> Mutation {
     let mut mutation = MutationBuilder::new(table, &key(channel));
-    mutation.delete_partition(Deletion { timestamp, local_deletion_time: 1 });
+    mutation.delete_partition(Deletion {
+        timestamp,
+        local_deletion_time: 1,
+    });
     mutation.build()
 }
 
@@ -61,7 +67,14 @@ pub fn delete_range(schema: &Schema, channel: i64, newest: i64, oldest: i64, tim
     let (start, mut end) = (clustering(schema, newest), clustering(schema, oldest));
     end.push(0xFF);
     let mut mutation = MutationBuilder::new(schema.id, &key(channel));
-    mutation.delete_range(&start, &end, Deletion { timestamp, local_deletion_time: 1 });
+    mutation.delete_range(
+        &start,
+        &end,
+        Deletion {
+            timestamp,
+            local_deletion_time: 1,
+        },
+    );
     mutation.build()
 }
 
@@ -83,7 +96,10 @@ pub fn messages(schema: &Schema, page: &Page) -> Vec<(i64, String)> {
 /// All messages of a channel, newest first, read page by page.
 pub async fn history(store: &Store, schema: &Schema, channel: i64, page_rows: usize) -> Vec<(i64, String)> {
     let mut all = Vec::new();
-    let mut read = Read { limit_rows: page_rows, ..Read::partition(schema.id, key(channel)) };
+    let mut read = Read {
+        limit_rows: page_rows,
+        ..Read::partition(schema.id, key(channel))
+    };
     loop {
         let page = store.read(read.clone()).await.expect("a readable store");
         all.extend(messages(schema, &page));

@@ -20,7 +20,11 @@ pub fn small(dir: &str) -> Config {
 }
 
 pub fn simulator(seed: u64, shards: usize) -> sim::Sim {
-    sim::Sim::new(sim::Config { seed, shards, ..sim::Config::default() })
+    sim::Sim::new(sim::Config {
+        seed,
+        shards,
+        ..sim::Config::default()
+    })
 }
 
 pub async fn open(handle: Handle, config: Config) -> (Store, Arc<Schema>) {
