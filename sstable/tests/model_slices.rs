@@ -2,6 +2,8 @@
 //!
 //! `SCROLLBACK_SEED=17 cargo test -p scrollback-sstable --test model_slices` repeats one seed.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::rc::Rc;

@@ -1,5 +1,6 @@
 //! What the tests share: seeded random partitions, the naive model that slices are compared with, a shard to run on.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::future::Future;
 
@@ -348,4 +349,90 @@ pub fn seeds(count: u64) -> std::ops::Range<u64> {
         Some(seed) => seed..seed + 1,
         None => 0..count,
     }
+}
+
+const FOOTER_LEN: usize = 104;
+
+fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// Offsets and lengths of a sound file's frames, in order.
+pub fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    let mut at = 8;
+    while at < bytes.len() - FOOTER_LEN {
+        let len = 24 + u32_at(bytes, at + 12) + u32_at(bytes, at + 20);
+        out.push((at, len));
+        at += len;
+    }
+    assert_eq!(at, bytes.len() - FOOTER_LEN);
+    out
+}
+
+pub fn checksum(bytes: &[u8], (at, len): (usize, usize), options: &WriterOptions) -> [u8; 4] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&options.host_id);
+    crc.update(&options.generation.to_le_bytes());
+    crc.update(&(at as u64).to_le_bytes());
+    crc.update(&bytes[at + 4..at + len]);
+    crc.finalize().to_le_bytes()
+}
+
+/// A small file that has one of everything.
+pub fn sample(compression: Compression) -> (WriterOptions, Vec<Partition>, Vec<u8>) {
+    let mut row = RowBuilder::new();
+    let mut a = Partition::new(b"channel-1");
+    a.deletion = Deletion::new(3, 1_600_000_000);
+    a.static_row = Some(row.cell(ColumnId(9), 4, b"topic").finish().to_vec());
+    for n in 0..6u8 {
+        row.clear().liveness(100 + i64::from(n));
+        row.cell(ColumnId(1), 100 + i64::from(n), &[n; 8])
+            .cell(ColumnId(2), 100, &[b'a'; 40]);
+        a.rows.push((vec![0x10, n], row.finish().to_vec()));
+    }
+    row.clear().deletion(Deletion::new(50, 1_700_000_000));
+    a.rows.push((vec![0x10, 7], row.finish().to_vec()));
+    a.changes = vec![
+        (vec![0x10, 2], Deletion::new(60, 1_700_000_001)),
+        (vec![0x10, 4, 0xFF], Deletion::LIVE),
+    ];
+    let mut b = Partition::new(b"channel-2");
+    row.clear()
+        .liveness_ttl(5, 60, 1_700_000_002)
+        .cell(ColumnId(1), 5, b"hello");
+    b.rows.push((vec![0x10, 1], row.finish().to_vec()));
+    let mut partitions = vec![a, b];
+    partitions.sort_by(|a, b| (a.token, &a.key).cmp(&(b.token, &b.key)));
+    let options = WriterOptions {
+        block_bytes: 150,
+        index_bytes: 100,
+        compression,
+        ..options()
+    };
+    let bytes = encode(options.clone(), &partitions);
+    (options, partitions, bytes)
+}
+
+/// Changes some bytes of one frame and seals it again, so that what reads it can't rely on the checksum.
+pub fn forge(bytes: &[u8], options: &WriterOptions, rng: &mut Rng) -> Vec<u8> {
+    let all = frames(bytes);
+    let (at, len) = all[rng.below(all.len() as u64) as usize];
+    let mut forged = bytes.to_vec();
+    for _ in 0..1 + rng.below(3) {
+        let target = if rng.one_in(3) {
+            4 + rng.below(20)
+        } else {
+            4 + rng.below(len as u64 - 4)
+        } as usize;
+        forged[at + target] = match rng.below(4) {
+            0 => 0xFF,
+            1 => 0,
+            2 => forged[at + target].wrapping_add(1),
+            _ => rng.next() as u8,
+        };
+    }
+    let seal = checksum(&forged, (at, len), options);
+    forged[at..at + 4].copy_from_slice(&seal);
+    forged
 }
