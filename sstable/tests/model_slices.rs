@@ -6,11 +6,14 @@
 
 mod common;
 
+use std::path::Path;
 use std::rc::Rc;
 
 use common::{Owned, Partition, Rng, Thing};
 use model::{Direction, Item, Peek, RowRef, RowSource, Slice};
-use scrollback_sstable::{BlockCache, Cursor, Table, Writer, offline};
+use runtime::ShardId;
+use runtime::sim::{Config, Sim};
+use scrollback_sstable::{BlockCache, Cursor, Table, Writer, WriterOptions, offline};
 
 fn thing(item: Item<'_>) -> Thing {
     match item {
@@ -104,7 +107,8 @@ async fn read_skipping(cursor: &mut Cursor, direction: Direction, expected: &[Th
     }
 }
 
-async fn check(path: &std::path::Path, partitions: &[Partition], rng: &mut Rng) {
+/// Writes and reads; the file stays.
+async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) -> WriterOptions {
     let options = common::tiny_options(rng);
     let fragments = common::fragments(partitions);
     let mut writer = Writer::create(path, options.clone(), rng.below(100_000)).await.unwrap();
@@ -177,17 +181,20 @@ async fn check(path: &std::path::Path, partitions: &[Partition], rng: &mut Rng) 
     }
     table.close().await.unwrap();
 
-    // What the writer streamed is what the encoder gives at once, and it verifies.
+    options
+}
+
+/// What the writer streamed is what the encoder gives at once, and it verifies.
+fn check_bytes(on_disk: &[u8], options: WriterOptions, partitions: &[Partition]) {
     let bytes = common::encode(options, partitions);
-    let on_disk = offline::Map::open(path).unwrap();
-    assert_eq!(on_disk.len() as u64, summary.file_bytes);
-    assert!(*on_disk == bytes[..], "the writer's bytes are not the encoder's");
+    assert!(on_disk == &bytes[..], "the writer's bytes are not the encoder's");
     let mut again = Vec::new();
     let verified = offline::scan(&bytes, &mut |_, fragment| again.push(Owned::of(fragment))).unwrap();
     assert_eq!(verified.partitions, partitions.len() as u64);
-    assert!(again == fragments, "what was read in order is not what was written");
-    drop(on_disk);
-    runtime::disk::remove(path).await.unwrap();
+    assert!(
+        again == common::fragments(partitions),
+        "what was read in order is not what was written"
+    );
 }
 
 #[test]
@@ -195,11 +202,37 @@ fn slices_of_random_partitions_on_real_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.sst");
     common::on_shard(move || async move {
-        for seed in common::seeds(150) {
+        for seed in common::seeds(100) {
             eprintln!("SCROLLBACK_SEED={seed} cargo test -p scrollback-sstable --test model_slices");
             let mut rng = Rng(seed);
             let partitions = common::partitions(&mut rng);
-            check(&path, &partitions, &mut rng).await;
+            let options = check(&path, &partitions, &mut rng).await;
+            check_bytes(&offline::Map::open(&path).unwrap(), options, &partitions);
+            runtime::disk::remove(&path).await.unwrap();
         }
     });
+}
+
+#[test]
+fn slices_of_random_partitions_in_the_simulator() {
+    for seed in common::seeds(100) {
+        eprintln!("SCROLLBACK_SEED={seed} cargo test -p scrollback-sstable --test model_slices");
+        let mut rng = Rng(seed ^ 0x5EED);
+        let partitions = common::partitions(&mut rng);
+        let mut sim = Sim::new(Config {
+            seed,
+            shards: 1,
+            ..Config::default()
+        });
+        let node = sim.start();
+        let path = Path::new("/t.sst");
+        let (on_shard, mut rng) = (partitions.clone(), Rng(rng.next()));
+        let options = sim
+            .run(async move {
+                let run = move || async move { check(path, &on_shard, &mut rng).await };
+                node.call(ShardId(0), run).await.unwrap()
+            })
+            .done();
+        check_bytes(&sim.disk().read_file(path).unwrap(), options, &partitions);
+    }
 }
