@@ -18,6 +18,10 @@ use crate::task::TaskClass;
 
 const CLASSES: usize = 3;
 
+/// The most that one turn is charged with. A task that breathes can only have had the shard for longer if the operating
+/// system ran something else meanwhile, which is not the task's doing.
+const CHARGE_MAX_NS: u64 = 2 * SLICE_NS;
+
 pub(crate) struct Turns(RefCell<State>);
 
 struct State {
@@ -181,7 +185,7 @@ impl Context {
         let mut state = self.turns.0.borrow_mut();
         state.granted = None;
         let charged = &mut state.classes[place(class)];
-        charged.virtual_time += used.max(1) * 1000 / u64::from(charged.shares);
+        charged.virtual_time += used.clamp(1, CHARGE_MAX_NS) * 1000 / u64::from(charged.shares);
         if let Some(waker) = again {
             state.closed = true;
             state.enqueue(place(class), id, waker);

@@ -264,6 +264,7 @@ fn dropped_futures_cancel_nothing() {
         let innocent = root.join("innocent");
         let file = file_of(&path, 64).await;
         file_of(&innocent, 64).await.close().await.unwrap();
+        file_of(&root.join("moved"), 1).await.close().await.unwrap();
         let before = open_files(&root);
         for i in 0..64u64 {
             let buf = Rc::new(Buf::zeroed(BLOCK));
@@ -273,13 +274,13 @@ fn dropped_futures_cancel_nothing() {
             poll_once(File::create(&root.join(format!("new-{i}")), CreateOptions::default()));
             poll_once(file.set_len(64 * BLOCK as u64));
         }
-        poll_once(disk::rename(&innocent, &root.join("renamed")));
+        poll_once(disk::rename(&root.join("moved"), &root.join("renamed")));
         // Each operation has its end; then every write has landed and every file that was opened is closed again.
         let landed = async {
             loop {
                 let read = file.read(0, 64 * BLOCK).await.unwrap();
                 let created = disk::list(&root).await.unwrap().len();
-                if read.iter().all(|b| *b == 0) && created == 66 && open_files(&root) == before {
+                if read.iter().all(|b| *b == 0) && created == 67 && open_files(&root) == before {
                     return;
                 }
                 runtime::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -288,14 +289,12 @@ fn dropped_futures_cancel_nothing() {
         runtime::time::timeout(std::time::Duration::from_secs(30), landed)
             .await
             .expect("every operation lands");
-        let renamed = File::open_read(&root.join("renamed")).await.unwrap();
-        assert_eq!(
-            renamed.len().await.unwrap(),
-            64 * BLOCK as u64,
-            "a truncation hit another file"
-        );
-        assert_eq!(&*renamed.read(9, 100).await.unwrap(), &filled(0, BLOCK)[9..109]);
-        renamed.close().await.unwrap();
+        assert!(disk::exists(&root.join("renamed")).await.unwrap());
+        let innocent = File::open_read(&innocent).await.unwrap();
+        let len = innocent.len().await.unwrap();
+        assert_eq!(len, 64 * BLOCK as u64, "a truncation hit another file");
+        assert_eq!(&*innocent.read(9, 100).await.unwrap(), &filled(0, BLOCK)[9..109]);
+        innocent.close().await.unwrap();
         file.close().await.unwrap();
         open_files(&root)
     });

@@ -6,17 +6,20 @@
 use std::future::Future;
 use std::io;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use glommio::GlommioError;
 use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
 
-use super::Shard;
+use super::{InFlight, Shard};
 use crate::context;
 use crate::disk::{BLOCK, Buf, CreateOptions, Entry, ReadBuf};
 use crate::error::Error;
-use crate::sync::oneshot;
+use crate::sync::{OneshotReceiver, OneshotSender, oneshot};
 
 /// An aligned buffer from the shard's arena.
 pub(crate) struct DmaBuf(Rc<DmaBuffer>);
@@ -57,21 +60,70 @@ fn plain<T>(error: GlommioError<T>) -> io::Error {
     }
 }
 
-/// Runs an operation to its end, whatever becomes of the caller.
-async fn uncancelled<T: 'static>(shard: &Rc<Shard>, operation: impl Future<Output = T> + 'static) -> T {
+/// Begins an operation, which runs to its end whatever becomes of the caller.
+fn uncancelled<F>(shard: &Rc<Shard>, operation: F) -> Outcome<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let (sender, receiver) = oneshot();
-    let in_flight = shard.begin_io();
-    glommio::spawn_local(shard.guarded("file operation", async move {
-        let result = operation.await;
-        drop(in_flight);
-        // Nobody may be waiting any more.
-        let _ = sender.send(result);
-    }))
+    let end = Some((shard.begin_io(), sender));
+    glommio::spawn_local(Operation {
+        future: operation,
+        end,
+        shard: Rc::clone(shard),
+    })
     .detach();
-    match receiver.await {
-        Ok(result) => result,
-        // The operation panicked, and with it the shard: this task is dropped soon.
-        Err(_) => std::future::pending().await,
+    Outcome(receiver)
+}
+
+/// An operation in its own task. Written by hand because nested `async` blocks would store it four times.
+struct Operation<F: Future> {
+    /// Pinned.
+    future: F,
+    end: Option<(InFlight, OneshotSender<F::Output>)>,
+    shard: Rc<Shard>,
+}
+
+impl<F: Future> Future for Operation<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `future` is never moved; `Operation` has no `Drop` and is not `Unpin` unless `F` is.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above; `future` is structurally pinned.
+        let future = unsafe { Pin::new_unchecked(&mut this.future) };
+        let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => Some(result),
+            Err(payload) => {
+                this.shard.panicked("file operation", &*payload);
+                None
+            }
+        };
+        if let Some((in_flight, sender)) = this.end.take() {
+            drop(in_flight);
+            if let Some(result) = result {
+                // Nobody may be waiting any more.
+                let _ = sender.send(result);
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// What becomes of an operation.
+struct Outcome<T>(OneshotReceiver<T>);
+
+impl<T> Future for Outcome<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Ok(result)) => Poll::Ready(result),
+            // After a panic the shard ends, and this task is dropped soon.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -11,8 +11,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,26 +121,6 @@ impl Shard {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let task = glommio::spawn_local_into(future, glommio::TaskQueueHandle::default());
         task.expect("every executor has the default queue").detach();
-    }
-
-    /// Watches for panics of what runs outside of our tasks.
-    fn guarded(
-        self: &Rc<Self>,
-        name: &'static str,
-        future: impl Future<Output = ()> + 'static,
-    ) -> impl Future<Output = ()> + 'static {
-        let shard = Rc::clone(self);
-        async move {
-            let mut future = pin!(future);
-            std::future::poll_fn(|cx| {
-                let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-                result.unwrap_or_else(|payload| {
-                    shard.panicked(name, &*payload);
-                    Poll::Ready(())
-                })
-            })
-            .await;
-        }
     }
 
     fn begin_io(self: &Rc<Self>) -> InFlight {

@@ -40,10 +40,13 @@ where
     result.unwrap()
 }
 
-/// Open descriptors and threads of this process.
+/// Open descriptors of this process, and threads of nodes: shards, their blocking pools (which have the shard's name),
+/// and pingers. The test harness has threads of its own.
 pub fn descriptors_and_threads() -> (usize, usize) {
-    let count = |path: &str| std::fs::read_dir(path).unwrap().count();
-    (count("/proc/self/fd"), count("/proc/self/task"))
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    (descriptors, names.filter(|name| name.starts_with("test-")).count())
 }
 
 /// Waits, for at most 20 s, until `condition` holds. Threads of the blocking pool end a moment after their shard.
