@@ -93,3 +93,62 @@ fn murmur3(data: &[u8]) -> i64 {
     h2 = h2.wrapping_add(h1);
     mix(h1).wrapping_add(mix(h2)) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the test suites of the public drivers hold Cassandra's tokens to.
+    #[test]
+    fn published_vectors() {
+        let repeated = |bytes: &[u8], times: usize| bytes.repeat(times);
+        let counting = |from: u8| (from..from + 16).collect::<Vec<u8>>();
+        for (key, token) in [
+            (b"123".to_vec(), -7468325962851647638),
+            (repeated(b"\x00\xff\x10\xfa\x99", 10), 5837342703291459765),
+            (repeated(b"\xfe", 8), -8927430733708461935),
+            (repeated(b"\x10", 8), 1446172840243228796),
+            (b"9223372036854775807".to_vec(), 7162290910810015547),
+            (counting(1), -5563837382979743776),
+            (counting(2), -1513403162740402161),
+            (counting(3), -495360443712684655),
+            (counting(7), 8228893370679682632),
+            (repeated(b"\x00", 16), 5457549051747178710),
+            (repeated(b"\xff", 16), -2824192546314762522),
+            (repeated(b"\xfe", 16), -833317529301936754),
+            (repeated(b"\xfe", 17), -1672437813826982685),
+            (repeated(b"\xfe", 4), 4566408979886474012),
+            (repeated(b"\x00", 4), -3485513579396041028),
+            (b"\x00\x01\x7f\x7f".to_vec(), 6573459401642635627),
+            (b"\x00\xff\xff\xff".to_vec(), 123573637386978882),
+            (b"\xff\x01\x02\x03".to_vec(), -2839127690952877842),
+            (b"\xe2\xe7".to_vec(), -8582699461035929883),
+            (b"\xe2\xe7\xe2\xe7\xe2\xe7\x01".to_vec(), 2222373981930033306),
+            (b"test".to_vec(), -6017608668500074083),
+            ("krem\u{f3}wki".as_bytes().to_vec(), 4354931215268080151),
+        ] {
+            assert_eq!(token_of(&key), Token(token), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_hash_becomes_the_largest_token() {
+        // The hash can be undone for 16 bytes: this key's is i64::MIN.
+        let key = 0x2250d320b1bc4f2292dd6c8c327dc79d_u128.to_le_bytes();
+        assert_eq!(murmur3(&key), i64::MIN);
+        assert_eq!(token_of(&key), Token::MAX);
+        assert_eq!(token_of(b""), Token::MIN);
+    }
+
+    #[test]
+    fn shards_share_the_ring() {
+        for token in [i64::MIN, -1, 0, 1, i64::MAX] {
+            assert_eq!(shard_of(Token(token), 1), 0);
+        }
+        let mut rows = [0u32; 7];
+        for key in 0..70_000u32 {
+            rows[usize::from(shard_of(token_of(&key.to_be_bytes()), 7))] += 1;
+        }
+        assert!(rows.iter().all(|&n| (9_000..11_000).contains(&n)), "{rows:?}");
+    }
+}

@@ -16,6 +16,8 @@
 //! There are no counts, so that a writer appends to one buffer; the bytes' own end is known to whoever stores them.
 
 mod builder;
+#[cfg(test)]
+mod tests;
 
 pub use builder::MutationBuilder;
 
@@ -340,36 +342,5 @@ impl<'a> Iterator for RangeIter<'a> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ColumnId, RowBuilder};
-
-    #[test]
-    fn entries_in_any_order_give_one_mutation() {
-        let mut row = RowBuilder::new();
-        row.liveness(5).cell(ColumnId(1), 5, b"x");
-        let body = row.finish();
-        let mut builder = MutationBuilder::new(TableId(3), b"key");
-        builder
-            .delete_range(&[4], &[5], Deletion::new(9, 1))
-            .row(&[5], body)
-            .row(&[4], body)
-            .static_row(body);
-        builder.row(&[5], body).delete_partition(Deletion::new(1, 1));
-        let mutation = builder.build();
-        let read = MutationRef::parse(mutation.bytes()).unwrap();
-        assert_eq!((read.table(), read.key()), (TableId(3), &b"key"[..]));
-        assert_eq!(read.partition_deletion(), Deletion::new(1, 1));
-        assert_eq!(read.static_row().unwrap().bytes(), body);
-        assert_eq!(read.rows().map(|(key, _)| key).collect::<Vec<_>>(), [[4], [5]]);
-        assert_eq!(
-            read.ranges().collect::<Vec<_>>(),
-            [(&[4][..], &[5][..], Deletion::new(9, 1))]
-        );
-        assert_eq!(read.max_timestamp(), 9);
     }
 }

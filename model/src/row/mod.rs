@@ -27,6 +27,8 @@ mod live;
 mod merge;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use builder::RowBuilder;
 pub use live::{Columns, Live, LiveRow, live_row};
@@ -515,47 +517,5 @@ impl<'a> Iterator for CellIter<'a> {
             self.rest = &[]; // damage in bytes that were called checked: end here, do not loop
         }
         cell
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chat_row_is_compact_and_reads_back() {
-        let mut builder = RowBuilder::new();
-        builder.liveness(1_700_000_000_000_000);
-        for column in 2..8 {
-            builder.cell(ColumnId(column), 1_700_000_000_000_000, &[7; 8]);
-        }
-        let row = RowRef::parse(builder.finish()).unwrap();
-        assert_eq!(row.bytes().len(), 9 + 6 * (1 + 1 + 8));
-        assert_eq!(row.liveness(), Some(Liveness::new(1_700_000_000_000_000)));
-        assert_eq!(row.cells().count(), 6);
-        assert_eq!(row.cell(ColumnId(7)).and_then(|c| c.value()), Some(&[7; 8][..]));
-        assert_eq!(row.cell(ColumnId(8)), None);
-        assert_eq!(
-            (row.min_timestamp(), row.max_timestamp()),
-            (1_700_000_000_000_000, 1_700_000_000_000_000)
-        );
-    }
-
-    #[test]
-    fn builder_leaves_out_what_the_row_shadows() {
-        let mut builder = RowBuilder::new();
-        builder
-            .cell(ColumnId(1), 10, b"old")
-            .cell(ColumnId(1), 12, b"new")
-            .liveness(10)
-            .deletion(Deletion::new(10, 1));
-        builder
-            .element(ColumnId(3), b"a", 14, b"")
-            .complex_deletion(ColumnId(3), Deletion::new(14, 2));
-        let row = RowRef::parse(builder.finish()).unwrap();
-        assert_eq!(row.liveness(), None);
-        assert_eq!(row.deletion(), Deletion::new(10, 1));
-        let cells: Vec<_> = row.cells().map(|c| (c.column.0, c.value())).collect();
-        assert_eq!(cells, [(1, Some(&b"new"[..])), (3, None)]);
     }
 }

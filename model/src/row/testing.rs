@@ -81,8 +81,12 @@ pub(crate) fn writes() -> impl Strategy<Value = Vec<Write>> {
 
 pub(crate) fn apply(builder: &mut RowBuilder, write: &Write) {
     match write {
-        Write::Liveness(l) => drop(builder.liveness_ttl(l.timestamp, l.ttl, l.expires_at)),
-        Write::Deletion(deletion) => drop(builder.deletion(*deletion)),
+        Write::Liveness(l) => {
+            builder.liveness_ttl(l.timestamp, l.ttl, l.expires_at);
+        }
+        Write::Deletion(deletion) => {
+            builder.deletion(*deletion);
+        }
         Write::Cell {
             column,
             path,

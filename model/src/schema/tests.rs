@@ -1,5 +1,7 @@
 //! Tests of definitions and keys.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn messages() -> Schema {
@@ -168,4 +170,74 @@ fn refuses_illegal_definitions() {
         dropped_at: 0,
     });
     assert!(reused.validate().is_err(), "a dropped id must not come back");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 3_000 } else { 50_000 }))]
+
+    #[test]
+    fn prop_decode_never_panics(
+        at in any::<prop::sample::Index>(),
+        bits in 1..=255u8,
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = messages().encode();
+        let at = at.index(bytes.len());
+        bytes[at] ^= bits;
+        for bytes in [&bytes[..], &bytes[..at], &noise, &[&bytes[..at], &noise].concat(), &[&[1], &noise[..]].concat()] {
+            if let Ok(schema) = Schema::decode(bytes) {
+                schema.validate().unwrap();
+                prop_assert_eq!(Schema::decode(&schema.encode()).unwrap(), schema);
+            }
+        }
+    }
+
+    #[test]
+    fn prop_partition_keys_split(
+        types in proptest::collection::vec(crate::types::testing::key_type(), 1..4),
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+        seed in any::<prop::sample::Index>(),
+    ) {
+        let mut builder = Schema::builder("k", "t");
+        for (index, ty) in types.iter().enumerate() {
+            builder = builder.partition_key(&format!("p{index}"), ty.clone());
+        }
+        let schema = builder.build().unwrap();
+        if let Ok(values) = schema.split_partition_key(&noise) {
+            prop_assert_eq!(schema.partition_key_bytes(&values).unwrap(), noise.clone());
+        }
+        let values: Vec<Vec<u8>> = types.iter().map(|ty| match ty {
+            CqlType::Text | CqlType::Ascii => vec![b'a'; seed.index(300) + 1],
+            CqlType::Blob => noise.clone(),
+            _ => Vec::new(),
+        }).collect();
+        let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        if let Ok(key) = schema.partition_key_bytes(&slices) {
+            prop_assert_eq!(schema.split_partition_key(&key).unwrap(), slices);
+        }
+    }
+}
+
+/// The bytes of version 1: they are stored and must be read for ever.
+#[test]
+fn known_bytes() {
+    let schema = Schema::builder("k", "t")
+        .id(TableId(7))
+        .partition_key("p", CqlType::BigInt)
+        .clustering_desc("c", CqlType::BigInt)
+        .regular("v", CqlType::Text)
+        .build()
+        .unwrap();
+    assert_eq!(
+        schema.encode(),
+        [
+            1, 7, 1, b'k', 1, b't', 3, // version, table, names, next column
+            1, 0, 1, b'p', 0x02, // partition key
+            1, 1, 1, b'c', 0x02, 1, // clustering
+            0, // statics
+            1, 2, 1, b'v', 0x0d, // regulars
+            0,    // dropped
+            1, 3, 0x80, 0xde, 0x34, 2, 1, 0, 3, 1, 1, 4, 0, 5, 1, 0, // options
+        ]
+    );
 }

@@ -9,6 +9,8 @@ mod elements;
 mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod value;
 

@@ -1,1 +1,141 @@
-//! Strategies.
+//! Random types and values, for the property tests of this crate.
+
+use proptest::prelude::*;
+
+use super::CqlType;
+use super::elements::put_elements;
+
+/// Every type that is not a collection.
+pub(crate) const SIMPLE: [CqlType; 13] = [
+    CqlType::BigInt,
+    CqlType::Int,
+    CqlType::SmallInt,
+    CqlType::TinyInt,
+    CqlType::Boolean,
+    CqlType::Float,
+    CqlType::Double,
+    CqlType::Text,
+    CqlType::Ascii,
+    CqlType::Blob,
+    CqlType::Uuid,
+    CqlType::TimeUuid,
+    CqlType::Timestamp,
+];
+
+/// A type that a key column may have.
+pub(crate) fn key_type() -> impl Strategy<Value = CqlType> {
+    let simple = proptest::sample::select(SIMPLE.to_vec());
+    let nested = simple.clone().prop_recursive(3, 6, 2, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(CqlType::list),
+            inner.clone().prop_map(CqlType::set),
+            (inner.clone(), inner).prop_map(|(key, value)| key.map(value)),
+        ]
+    });
+    prop_oneof![3 => simple, 2 => nested.prop_map(|ty| if ty.is_multi_cell() { ty.frozen() } else { ty })]
+}
+
+/// Bytes of some width: few values that are close to each other, the ends, or any.
+fn number(width: usize) -> BoxedStrategy<Vec<u8>> {
+    let bytes = move |value: i128| value.to_be_bytes()[16 - width..].to_vec();
+    prop_oneof![
+        2 => (-3..3i128).prop_map(bytes),
+        1 => Just(bytes(i128::from(i64::MIN) >> (64 - 8 * width))),
+        1 => Just(bytes(i128::from(i64::MAX) >> (64 - 8 * width))),
+        3 => proptest::collection::vec(any::<u8>(), width),
+    ]
+    .boxed()
+}
+
+fn uuid(version: impl Strategy<Value = u8> + 'static) -> BoxedStrategy<Vec<u8>> {
+    let byte = prop_oneof![2 => proptest::sample::select(vec![0x00u8, 0x01, 0x7f, 0x80, 0xff]), 1 => any::<u8>()];
+    (proptest::collection::vec(byte, 16), version)
+        .prop_map(|(mut bytes, version)| {
+            bytes[6] = version << 4 | (bytes[6] & 0xf);
+            bytes
+        })
+        .boxed()
+}
+
+/// A legal value of the type.
+pub(crate) fn value(ty: &CqlType) -> BoxedStrategy<Vec<u8>> {
+    let float = |specials: Vec<Vec<u8>>, width| {
+        prop_oneof![1 => proptest::sample::select(specials), 1 => number(width)].boxed()
+    };
+    let some = match ty {
+        CqlType::BigInt | CqlType::Timestamp => number(8),
+        CqlType::Int => number(4),
+        CqlType::SmallInt => number(2),
+        CqlType::TinyInt => number(1),
+        CqlType::Boolean => prop_oneof![Just(vec![0u8]), Just(vec![1u8]), Just(vec![0xff])].boxed(),
+        CqlType::Float => float(
+            [
+                0.0,
+                -0.0,
+                1.0,
+                -1.0,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                f32::NAN,
+                -f32::NAN,
+                f32::MIN_POSITIVE,
+                1e-45,
+            ]
+            .map(|v: f32| v.to_be_bytes().to_vec())
+            .to_vec(),
+            4,
+        ),
+        CqlType::Double => float(
+            [
+                0.0,
+                -0.0,
+                1.0,
+                -1.0,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                f64::NAN,
+                -f64::NAN,
+                f64::MIN_POSITIVE,
+                5e-324,
+            ]
+            .map(|v: f64| v.to_be_bytes().to_vec())
+            .to_vec(),
+            8,
+        ),
+        CqlType::Text => proptest::collection::vec(
+            proptest::sample::select(vec!['\0', '\u{1}', '\u{2}', 'a', '\u{7f}', '\u{fc}', '\u{1f600}']),
+            0..5,
+        )
+        .prop_map(|chars| chars.into_iter().collect::<String>().into_bytes())
+        .boxed(),
+        CqlType::Ascii => proptest::collection::vec(proptest::sample::select(vec![0u8, 1, 2, 0x7f]), 0..5).boxed(),
+        CqlType::Blob => {
+            proptest::collection::vec(proptest::sample::select(vec![0u8, 1, 2, 3, 0x7f, 0xfe, 0xff]), 0..5).boxed()
+        }
+        CqlType::Uuid => uuid(proptest::sample::select(vec![0u8, 1, 1, 4, 7, 15])),
+        CqlType::TimeUuid => uuid(Just(1)),
+        CqlType::List(of) | CqlType::Set(of) => elements(&[of]),
+        CqlType::Map(key, value) => elements(&[key, value]),
+        CqlType::Frozen(inner) => value(inner),
+    };
+    prop_oneof![1 => Just(Vec::new()), 12 => some].boxed()
+}
+
+fn elements(types: &[&CqlType]) -> BoxedStrategy<Vec<u8>> {
+    let entry: Vec<BoxedStrategy<Vec<u8>>> = types.iter().map(|ty| value(ty)).collect();
+    proptest::collection::vec(entry, 0..4)
+        .prop_map(|entries| {
+            let mut out = Vec::new();
+            put_elements(&mut out, entries.len(), entries.iter().flatten().map(Vec::as_slice));
+            out
+        })
+        .boxed()
+}
+
+/// A type and as many values of it.
+pub(crate) fn values(count: usize) -> impl Strategy<Value = (CqlType, Vec<Vec<u8>>)> {
+    key_type().prop_flat_map(move |ty| {
+        let values = proptest::collection::vec(value(&ty), count);
+        (Just(ty), values)
+    })
+}
