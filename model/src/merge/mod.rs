@@ -54,7 +54,7 @@ mod tests;
 
 use std::cmp::Ordering;
 
-use crate::row::shadow_row_counted;
+use crate::row::{Coverage, coverage, shadow_row_counted};
 use crate::{Deletion, Direction, Item, Peek, RowRef, RowSource, Shadowed, merge_rows};
 
 /// What [`Merge::step`] came to.
@@ -325,9 +325,7 @@ impl<S: RowSource> Merge<S> {
         let in_force = self.in_force();
         self.gather(first);
         self.counts.rows_merged += self.group.len() as u64;
-        if !in_force.is_live() {
-            self.pass_covered(in_force);
-        }
+        let touched = !in_force.is_live() && self.pass_covered(in_force);
         match self.group[..] {
             [] => return None,
             [_] => self.current = Current::SourceRow,
@@ -336,7 +334,7 @@ impl<S: RowSource> Merge<S> {
                 self.current = Current::BufferRow;
             }
         }
-        if !in_force.is_live() {
+        if touched {
             let mut left = std::mem::take(&mut self.spare);
             let row = match self.item() {
                 Item::Row { row, .. } => row,
@@ -380,16 +378,19 @@ impl<S: RowSource> Merge<S> {
         }
     }
 
-    /// Passes over those of the group's rows that are wholly covered, and takes their sources out of the group.
-    fn pass_covered(&mut self, in_force: Deletion) {
+    /// Passes over those of the group's rows that are wholly covered, and takes their sources out of the group. Whether
+    /// any of those left is covered in part.
+    fn pass_covered(&mut self, in_force: Deletion) -> bool {
         let mut index = 0;
+        let mut touched = false;
         while index < self.group.len() {
             let source = self.group[index];
             let covered = match self.sources[source].peek() {
-                Peek::Item(Item::Row { row, .. }) => in_force.covers(row.max_timestamp()),
-                _ => false,
+                Peek::Item(Item::Row { row, .. }) => coverage(row, in_force),
+                _ => Coverage::Nothing,
             };
-            if !covered {
+            if covered != Coverage::Everything {
+                touched |= covered == Coverage::Part;
                 index += 1;
                 continue;
             }
@@ -404,6 +405,7 @@ impl<S: RowSource> Merge<S> {
                 self.counts.rows_merged -= 1; // it was among those passed over
             }
         }
+        touched
     }
 
     /// Reconciles the rows of the group into `row`.

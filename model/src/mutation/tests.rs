@@ -195,7 +195,7 @@ fn known_bytes() {
         [
             1, 7, 1, b'k', // version, table, key
             3, 3, 0x04, 0x80, 0x05, 13, // row, clustering key, length
-            0x09, 8, 7, 6, 5, 4, 3, 2, 1, // liveness and cells, base
+            0x39, 8, 7, 6, 5, 4, 3, 2, 1, // liveness, cells, uniform, plain; base
             0x44, 2, b'h', b'i', // column 2, live, at base
         ]
     );

@@ -250,6 +250,7 @@ impl RowBuilder {
             }
             encoder.cell(&cell);
         }
+        let _empty_is_legal = encoder.finish();
     }
 
     /// Sorts the cells and keeps the stronger of each place.

@@ -2,7 +2,7 @@
 
 use super::{
     BASE_TIME, CELLS, COLUMN_ESCAPE, COLUMN_SHIFT, CellKind, CellRef, DELETION, EXPIRING, KIND_COMPLEX, KIND_EXPIRING,
-    KIND_LIVE, KIND_TOMBSTONE, LIVENESS, Liveness, PATH, ROW_EXPIRY,
+    KIND_LIVE, KIND_TOMBSTONE, LIVENESS, Liveness, PATH, PLAIN, ROW_EXPIRY, UNIFORM,
 };
 use crate::{Deletion, varint};
 
@@ -16,6 +16,7 @@ pub(crate) struct Encoder<'o> {
     base: Option<i64>,
     expiry: (u32, u32),
     column: u32,
+    flags: u8,
 }
 
 impl<'o> Encoder<'o> {
@@ -28,6 +29,7 @@ impl<'o> Encoder<'o> {
             base: None,
             expiry: (0, 0),
             column: 0,
+            flags: 0,
         };
         encoder.out.push(0);
         if let Some(liveness) = liveness {
@@ -36,16 +38,16 @@ impl<'o> Encoder<'o> {
                 "a shadowed liveness is not encoded"
             );
             encoder.set_base(liveness.timestamp);
-            encoder.out[start] |= LIVENESS;
+            encoder.flags |= LIVENESS;
             if liveness.ttl != 0 {
-                encoder.out[start] |= EXPIRING;
+                encoder.flags |= EXPIRING;
                 encoder.expiry = (liveness.ttl, liveness.expires_at);
                 varint::put_u64(encoder.out, u64::from(liveness.ttl));
                 encoder.out.extend_from_slice(&liveness.expires_at.to_le_bytes());
             }
         }
         if !deletion.is_live() {
-            encoder.out[start] |= DELETION;
+            encoder.flags |= DELETION;
             match encoder.base {
                 Some(base) => varint::put_i64(encoder.out, deletion.timestamp.wrapping_sub(base)),
                 None => encoder.set_base(deletion.timestamp),
@@ -66,7 +68,9 @@ impl<'o> Encoder<'o> {
     /// Appends a cell, which comes after those before it.
     #[inline]
     pub(crate) fn cell(&mut self, cell: &CellRef<'_>) {
-        self.out[self.start] |= CELLS;
+        if self.flags & CELLS == 0 {
+            self.flags |= CELLS | UNIFORM | PLAIN;
+        }
         let base = match self.base {
             Some(base) => base,
             None => {
@@ -74,6 +78,24 @@ impl<'o> Encoder<'o> {
                 cell.timestamp
             }
         };
+        let delta = cell.column.0 - self.column;
+        self.column = cell.column.0;
+        if let CellKind::Live(value) = cell.kind
+            && cell.timestamp == base
+            && delta < COLUMN_ESCAPE
+            && cell.path.is_none()
+            && value.len() < 0x80
+        {
+            // Nearly every cell: two bytes and the value.
+            self.out
+                .extend_from_slice(&[KIND_LIVE | BASE_TIME | (delta as u8) << COLUMN_SHIFT, value.len() as u8]);
+            self.out.extend_from_slice(value);
+        } else {
+            self.any_cell(cell, base, delta);
+        }
+    }
+
+    fn any_cell(&mut self, cell: &CellRef<'_>, base: i64, delta: u32) {
         let (mut head, value) = match cell.kind {
             CellKind::Live(value) => (KIND_LIVE, Some(value)),
             CellKind::Expiring { value, ttl, expires_at } if (ttl, expires_at) == self.expiry => {
@@ -83,18 +105,19 @@ impl<'o> Encoder<'o> {
             CellKind::Tombstone { .. } => (KIND_TOMBSTONE, None),
             CellKind::ComplexDeletion(_) => (KIND_COMPLEX, None),
         };
+        if !matches!(cell.kind, CellKind::Live(_)) {
+            self.flags &= !PLAIN;
+        }
         if cell.timestamp == base {
             head |= BASE_TIME;
+        } else {
+            self.flags &= !UNIFORM;
         }
         if cell.path.is_some() {
             head |= PATH;
         }
-        let delta = cell.column.0 - self.column;
-        self.column = cell.column.0;
-        if delta < COLUMN_ESCAPE {
-            self.out.push(head | (delta as u8) << COLUMN_SHIFT);
-        } else {
-            self.out.push(head | (COLUMN_ESCAPE as u8) << COLUMN_SHIFT);
+        self.out.push(head | (delta.min(COLUMN_ESCAPE) as u8) << COLUMN_SHIFT);
+        if delta >= COLUMN_ESCAPE {
             varint::put_u64(self.out, u64::from(delta - COLUMN_ESCAPE));
         }
         if head & BASE_TIME == 0 {
@@ -121,9 +144,11 @@ impl<'o> Encoder<'o> {
         }
     }
 
-    /// Whether nothing at all was written: no liveness, no deletion, no cell.
+    /// Completes the row. Gives whether there is anything in it: liveness, deletion or a cell.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.out[self.start] == 0
+    #[must_use]
+    pub(crate) fn finish(self) -> bool {
+        self.out[self.start] = self.flags;
+        self.flags != 0
     }
 }

@@ -38,8 +38,6 @@ pub enum Live {
 pub struct LiveRow {
     /// The verdict.
     pub live: Live,
-    /// Live cells among the columns asked for.
-    pub live_cells: u32,
     /// What Cassandra counts towards its tombstone limits: cells that are deleted or expired, or 1 if there are none but
     /// the row is deleted.
     pub dead: u32,
@@ -54,6 +52,13 @@ pub fn live_row(row: RowRef<'_>, now_s: u32, columns: Columns<'_>, out: &mut Vec
     out.clear();
     let (header, cells) = row.split();
     let liveness = header.liveness.filter(|l| l.is_live(now_s));
+    let unharmed = header.deletion.is_live() && liveness == header.liveness;
+    if unharmed && header.is_plain() && header.flags != 0 && columns == Columns::All {
+        return LiveRow {
+            live: Live::Whole,
+            dead: 0,
+        };
+    }
     let (mut live, mut dead, mut unasked) = (0u32, 0u32, 0u32);
     for cell in cells.clone() {
         if !cell.is_live(now_s) {
@@ -64,29 +69,26 @@ pub fn live_row(row: RowRef<'_>, now_s: u32, columns: Columns<'_>, out: &mut Vec
             unasked += 1;
         }
     }
-    let exists = liveness.is_some() || live + unasked > 0;
-    let whole = exists && dead == 0 && unasked == 0 && header.deletion.is_live() && liveness == header.liveness;
-    let deleted = !header.deletion.is_live() || header.liveness != liveness;
-    let counted = LiveRow {
-        live: Live::Whole,
-        live_cells: live,
-        dead: dead.max(u32::from(deleted)),
-    };
-    if whole {
-        return counted;
-    }
-    if !exists {
+    let dead_counted = dead.max(u32::from(!unharmed));
+    if liveness.is_none() && live + unasked == 0 {
         return LiveRow {
             live: Live::Dead,
-            ..counted
+            dead: dead_counted,
+        };
+    }
+    if unharmed && dead + unasked == 0 {
+        return LiveRow {
+            live: Live::Whole,
+            dead: 0,
         };
     }
     let mut encoder = Encoder::new(out, liveness, Deletion::LIVE);
     for cell in cells.filter(|c| c.is_live(now_s) && columns.has(c.column)) {
         encoder.cell(&cell);
     }
+    let _empty_is_legal = encoder.finish();
     LiveRow {
         live: Live::Part,
-        ..counted
+        dead: dead_counted,
     }
 }

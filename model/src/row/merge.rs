@@ -8,7 +8,6 @@
 //! the order of arrival: merging is commutative, associative and idempotent, and shadowing distributes over it.
 
 use std::cmp::Ordering;
-use std::iter::Peekable;
 
 use super::{CellIter, CellKind, CellRef, Encoder, Liveness, RowRef};
 use crate::{ColumnId, Deletion};
@@ -77,6 +76,7 @@ pub fn merge_rows(a: RowRef<'_>, b: RowRef<'_>, out: &mut Vec<u8>) {
             encoder.cell(&cell);
         }
     }
+    let _empty_is_legal = encoder.finish();
 }
 
 /// The deletion that cells of a row lie under, as one goes through them in order.
@@ -115,15 +115,19 @@ impl Shadow {
 
 /// The cells of two rows in order, the stronger where both have one.
 struct MergedCells<'a> {
-    a: Peekable<CellIter<'a>>,
-    b: Peekable<CellIter<'a>>,
+    a: Option<CellRef<'a>>,
+    b: Option<CellRef<'a>>,
+    a_rest: CellIter<'a>,
+    b_rest: CellIter<'a>,
 }
 
 impl<'a> MergedCells<'a> {
-    fn new(a: CellIter<'a>, b: CellIter<'a>) -> Self {
+    fn new(mut a_rest: CellIter<'a>, mut b_rest: CellIter<'a>) -> Self {
         MergedCells {
-            a: a.peekable(),
-            b: b.peekable(),
+            a: a_rest.next(),
+            b: b_rest.next(),
+            a_rest,
+            b_rest,
         }
     }
 }
@@ -133,18 +137,52 @@ impl<'a> Iterator for MergedCells<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<CellRef<'a>> {
-        let (Some(a), Some(b)) = (self.a.peek(), self.b.peek()) else {
-            return self.a.next().or_else(|| self.b.next());
+        let order = match (&self.a, &self.b) {
+            (Some(a), Some(b)) => a.column.cmp(&b.column).then_with(|| a.place().cmp(&b.place())),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
         };
-        match a.place().cmp(&b.place()) {
-            Ordering::Less => self.a.next(),
-            Ordering::Greater => self.b.next(),
+        match order {
+            Ordering::Less => std::mem::replace(&mut self.a, self.a_rest.next()),
+            Ordering::Greater => std::mem::replace(&mut self.b, self.b_rest.next()),
             Ordering::Equal => {
-                let a_wins = compare_cells(a, b) != Ordering::Less;
-                let (a, b) = (self.a.next(), self.b.next());
-                if a_wins { a } else { b }
+                let a = std::mem::replace(&mut self.a, self.a_rest.next())?;
+                let b = std::mem::replace(&mut self.b, self.b_rest.next())?;
+                Some(if compare_cells(&a, &b) == Ordering::Less { b } else { a })
             }
         }
+    }
+}
+
+/// How much of a row a deletion covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Coverage {
+    Nothing,
+    Part,
+    Everything,
+}
+
+/// How much of `row` the deletion `by` covers; for a row of one timestamp without a look at its cells.
+#[inline]
+pub(crate) fn coverage(row: RowRef<'_>, by: Deletion) -> Coverage {
+    let (header, mut cells) = row.split();
+    // A canonical row holds nothing at or below its own deletion.
+    if by.is_live() || header.deletion.timestamp > by.timestamp {
+        return Coverage::Nothing;
+    }
+    if header.flags == 0 {
+        return Coverage::Everything;
+    }
+    let covered = by.covers(header.base);
+    let has_deletion = !header.deletion.is_live();
+    let differs = |found: bool| found != covered;
+    // A deletion in the row is covered here, whatever the base is.
+    if differs(has_deletion || covered) || (!header.is_uniform() && cells.any(|c| differs(by.covers(c.timestamp)))) {
+        Coverage::Part
+    } else if covered {
+        Coverage::Everything
+    } else {
+        Coverage::Nothing
     }
 }
 
@@ -156,30 +194,25 @@ pub fn shadow_row(row: RowRef<'_>, by: Deletion, out: &mut Vec<u8>) -> Shadowed 
 /// As [`shadow_row`], with the number of cells (live or not) that were dropped.
 pub(crate) fn shadow_row_counted(row: RowRef<'_>, by: Deletion, out: &mut Vec<u8>) -> (Shadowed, u64) {
     out.clear();
+    match coverage(row, by) {
+        Coverage::Nothing => return (Shadowed::Unchanged, 0),
+        Coverage::Everything => return (Shadowed::Gone, row.cells().count() as u64),
+        Coverage::Part => {}
+    }
+    // Its own deletion is covered: something younger would have been left out of the row.
     let (header, cells) = row.split();
-    // A canonical row holds nothing at or below its own deletion.
-    if by.is_live() || header.deletion.timestamp > by.timestamp {
-        return (Shadowed::Unchanged, 0);
-    }
-    let deletion = Deletion::LIVE;
     let liveness = header.liveness.filter(|l| !by.covers(l.timestamp));
-    let dropped = cells.clone().filter(|c| by.covers(c.timestamp)).count() as u64;
-    if dropped == 0 && liveness == header.liveness && deletion == header.deletion {
-        return (
-            if row.is_empty() {
-                Shadowed::Gone
-            } else {
-                Shadowed::Unchanged
-            },
-            0,
-        );
+    let mut encoder = Encoder::new(out, liveness, Deletion::LIVE);
+    let mut dropped = 0;
+    for cell in cells {
+        if by.covers(cell.timestamp) {
+            dropped += 1;
+        } else {
+            encoder.cell(&cell);
+        }
     }
-    let mut encoder = Encoder::new(out, liveness, deletion);
-    for cell in cells.filter(|c| !by.covers(c.timestamp)) {
-        encoder.cell(&cell);
-    }
-    if encoder.is_empty() {
-        out.clear();
+    if !encoder.finish() {
+        out.clear(); // only if the row's bytes were never checked
         return (Shadowed::Gone, dropped);
     }
     (Shadowed::Changed, dropped)

@@ -3,7 +3,7 @@
 //! The byte table stands in `docs/format/row.md`. In short:
 //!
 //! ```text
-//! flags        1     LIVENESS 0x01, EXPIRING 0x02, DELETION 0x04, CELLS 0x08
+//! flags        1     LIVENESS 0x01, EXPIRING 0x02, DELETION 0x04, CELLS 0x08, UNIFORM 0x10, PLAIN 0x20
 //! base         8     if flags != 0: timestamp of the liveness, else of the deletion, else of the first cell
 //! ttl          var   EXPIRING: seconds, not 0            | liveness
 //! expires_at   4     EXPIRING: seconds since the epoch   |
@@ -17,6 +17,9 @@
 //!   local time 4     tombstone, complex deletion
 //!   value            live, expiring: length-prefixed
 //! ```
+//!
+//! UNIFORM says that there are cells and all have the base's timestamp, PLAIN that there are cells and all are live without
+//! expiry: what an `INSERT` of a message gives. Most questions about such a row are answered without looking at its cells.
 //!
 //! **Invariants.** Equal rows are equal bytes: every number has one form, cells are sorted and unique, and nothing is kept
 //! that a deletion of the same row already shadows. [`RowRef::parse`] refuses everything else.
@@ -32,7 +35,7 @@ mod tests;
 
 pub use builder::RowBuilder;
 pub use live::{Columns, Live, LiveRow, live_row};
-pub(crate) use merge::shadow_row_counted;
+pub(crate) use merge::{Coverage, coverage, shadow_row_counted};
 pub use merge::{Shadowed, merge_rows, shadow_row};
 
 use crate::{ColumnId, Deletion, ModelError, varint};
@@ -42,6 +45,8 @@ pub(crate) const LIVENESS: u8 = 0x01;
 pub(crate) const EXPIRING: u8 = 0x02;
 pub(crate) const DELETION: u8 = 0x04;
 pub(crate) const CELLS: u8 = 0x08;
+pub(crate) const UNIFORM: u8 = 0x10;
+pub(crate) const PLAIN: u8 = 0x20;
 
 pub(crate) const KIND_LIVE: u8 = 0;
 pub(crate) const KIND_EXPIRING: u8 = 1;
@@ -178,27 +183,44 @@ pub struct RowRef<'a> {
 /// What stands before the cells.
 #[derive(Clone, Copy)]
 pub(crate) struct Header {
+    pub(crate) flags: u8,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) deletion: Deletion,
     pub(crate) base: i64,
 }
 
 impl Header {
+    const EMPTY: Header = Header {
+        flags: 0,
+        liveness: None,
+        deletion: Deletion::LIVE,
+        base: 0,
+    };
+
+    /// Whether the cells, if there are any, all have the base's timestamp.
+    #[inline]
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.flags & (CELLS | UNIFORM) != CELLS
+    }
+
+    /// Whether the cells, if there are any, are all live without expiry.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.flags & (CELLS | PLAIN) != CELLS
+    }
+
     /// Reads the header and leaves the cells in `input`; `None` if the bytes are not one.
     #[inline]
-    fn read(input: &mut &[u8]) -> Option<(u8, Header)> {
+    fn read(input: &mut &[u8]) -> Option<Header> {
         let [flags] = varint::get_array(input)?;
-        let mut header = Header {
-            liveness: None,
-            deletion: Deletion::LIVE,
-            base: 0,
-        };
+        let mut header = Header { flags, ..Header::EMPTY };
         if flags == 0 {
-            return input.is_empty().then_some((flags, header));
+            return input.is_empty().then_some(header);
         }
         header.base = i64::from_le_bytes(varint::get_array(input)?);
-        let impossible = flags & !(LIVENESS | EXPIRING | DELETION | CELLS) != 0
+        let impossible = flags & !(LIVENESS | EXPIRING | DELETION | CELLS | UNIFORM | PLAIN) != 0
             || flags & (LIVENESS | EXPIRING) == EXPIRING
+            || (flags & CELLS == 0 && flags & (UNIFORM | PLAIN) != 0)
             || header.base == i64::MIN;
         if impossible {
             return None;
@@ -228,7 +250,7 @@ impl Header {
                 local_deletion_time,
             };
         }
-        Some((flags, header))
+        Some(header)
     }
 }
 
@@ -242,36 +264,17 @@ impl<'a> RowRef<'a> {
     /// [`ModelError::Corrupt`] if the bytes are not exactly one canonical row.
     pub fn parse(bytes: &'a [u8]) -> Result<RowRef<'a>, ModelError> {
         let mut rest = bytes;
-        let (flags, header) = Header::read(&mut rest).ok_or(ModelError::corrupt("row header"))?;
+        let header = Header::read(&mut rest).ok_or(ModelError::corrupt("row header"))?;
         if header.liveness.is_some_and(|l| header.deletion.covers(l.timestamp)) {
             return Err(ModelError::corrupt("row liveness under the row's own deletion"));
         }
-        if (flags & CELLS != 0) == rest.is_empty() {
+        if (header.flags & CELLS != 0) == rest.is_empty() {
             return Err(ModelError::corrupt("row flags and cells disagree"));
         }
-        let mut cells = CellIter::new(&header, rest);
-        let mut last: Option<CellRef<'_>> = None;
-        let mut complex = header.deletion;
-        while !cells.rest.is_empty() {
-            let cell = cells.decode().ok_or(ModelError::corrupt("row cell"))?;
-            if let Some(last) = last {
-                if cell.place() <= last.place() {
-                    return Err(ModelError::corrupt("row cells out of order"));
-                }
-                if cell.column != last.column {
-                    complex = header.deletion;
-                }
-            } else if flags & (LIVENESS | DELETION) == 0 && cell.timestamp != header.base {
-                return Err(ModelError::corrupt("row base is not the first cell's timestamp"));
-            }
-            if complex.covers(cell.timestamp) {
-                return Err(ModelError::corrupt("row cell under the row's own deletion"));
-            }
-            if let CellKind::ComplexDeletion(deletion) = cell.kind {
-                complex = deletion;
-            }
-            last = Some(cell);
+        if header.is_uniform() && header.is_plain() && !header.deletion.covers(header.base) && check_simple(rest) {
+            return Ok(RowRef { bytes });
         }
+        check_cells(&header, rest)?;
         Ok(RowRef { bytes })
     }
 
@@ -291,15 +294,8 @@ impl<'a> RowRef<'a> {
     pub(crate) fn split(&self) -> (Header, CellIter<'a>) {
         let mut rest = self.bytes;
         match Header::read(&mut rest) {
-            Some((_, header)) => (header, CellIter::new(&header, rest)),
-            None => {
-                let header = Header {
-                    liveness: None,
-                    deletion: Deletion::LIVE,
-                    base: 0,
-                };
-                (header, CellIter::new(&header, &[]))
-            }
+            Some(header) => (header, CellIter::new(&header, rest)),
+            None => (Header::EMPTY, CellIter::new(&Header::EMPTY, &[])),
         }
     }
 
@@ -344,43 +340,50 @@ impl<'a> RowRef<'a> {
     /// when all its columns are deleted; what only `UPDATE` wrote vanishes with its last value).
     pub fn is_live(&self, now_s: u32) -> bool {
         let (header, mut cells) = self.split();
-        header.liveness.is_some_and(|l| l.is_live(now_s)) || cells.any(|c| c.is_live(now_s))
+        header.liveness.is_some_and(|l| l.is_live(now_s)) || cells.any(|c| c.is_live(now_s)) // a plain row: the first
     }
 
     /// The smallest timestamp of anything in the row; `i64::MAX` if it is empty.
     pub fn min_timestamp(&self) -> i64 {
-        self.timestamps().fold(i64::MAX, i64::min)
+        self.timestamps(i64::MAX, i64::min)
     }
 
     /// The largest timestamp of anything in the row; `i64::MIN` if it is empty.
     pub fn max_timestamp(&self) -> i64 {
-        self.timestamps().fold(i64::MIN, i64::max)
+        self.timestamps(i64::MIN, i64::max)
     }
 
-    fn timestamps(&self) -> impl Iterator<Item = i64> {
+    #[inline]
+    fn timestamps(&self, none: i64, choose: fn(i64, i64) -> i64) -> i64 {
         let (header, cells) = self.split();
-        let deletion = (!header.deletion.is_live()).then_some(header.deletion.timestamp);
-        header
-            .liveness
-            .map(|l| l.timestamp)
-            .into_iter()
-            .chain(deletion)
-            .chain(cells.map(|c| c.timestamp))
+        let mut chosen = if header.flags == 0 { none } else { header.base };
+        if !header.deletion.is_live() {
+            chosen = choose(chosen, header.deletion.timestamp);
+        }
+        if header.is_uniform() {
+            chosen
+        } else {
+            cells.map(|c| c.timestamp).fold(chosen, choose)
+        }
     }
 
     /// When the first thing in the row died or will, in seconds since the Unix epoch; `u32::MAX` if nothing does.
     pub fn min_local_deletion(&self) -> u32 {
-        self.local_deletions().fold(u32::MAX, u32::min)
+        self.local_deletions(true).fold(u32::MAX, u32::min)
     }
 
     /// When the last thing in the row died or will, in seconds since the Unix epoch; `u32::MAX` if something lives for
     /// ever, 0 if the row is empty.
     pub fn max_local_deletion(&self) -> u32 {
-        self.local_deletions().fold(0, u32::max)
+        self.local_deletions(false).fold(0, u32::max)
     }
 
-    fn local_deletions(&self) -> impl Iterator<Item = u32> {
-        let (header, cells) = self.split();
+    /// Of everything in the row; without the cells of a plain one if they do not matter.
+    fn local_deletions(&self, only_deaths: bool) -> impl Iterator<Item = u32> {
+        let (header, mut cells) = self.split();
+        if only_deaths && header.is_plain() {
+            cells.rest = &[];
+        }
         let deletion = (!header.deletion.is_live()).then_some(header.deletion.local_deletion_time);
         header
             .liveness
@@ -394,6 +397,69 @@ impl<'a> RowRef<'a> {
                 CellKind::ComplexDeletion(deletion) => deletion.local_deletion_time,
             }))
     }
+}
+
+/// Whether the bytes are cells that are simple, live and of the base's timestamp, each of a later column: what nearly every
+/// row is made of. If not, they may still be legal.
+#[inline]
+fn check_simple(mut rest: &[u8]) -> bool {
+    let mut column = 0u32;
+    let mut first = true;
+    while let Some((&head, after)) = rest.split_first() {
+        rest = after;
+        let delta = u32::from(head >> COLUMN_SHIFT);
+        if head & ((1 << COLUMN_SHIFT) - 1) != KIND_LIVE | BASE_TIME || delta == COLUMN_ESCAPE || (delta == 0 && !first)
+        {
+            return false;
+        }
+        column += delta; // at most 6 for each byte of the row
+        first = false;
+        if varint::get_bytes(&mut rest).is_none() {
+            return false;
+        }
+    }
+    column < u32::MAX
+}
+
+/// Checks the cells of a row, whatever they are.
+fn check_cells(header: &Header, rest: &[u8]) -> Result<(), ModelError> {
+    let mut cells = CellIter::new(header, rest);
+    let mut last: Option<CellRef<'_>> = None;
+    let mut complex = header.deletion;
+    let mut seen = header.flags & CELLS;
+    if seen != 0 {
+        seen |= UNIFORM | PLAIN;
+    }
+    while !cells.rest.is_empty() {
+        let cell = cells.decode().ok_or(ModelError::corrupt("row cell"))?;
+        if let Some(last) = last {
+            if cell.place() <= last.place() {
+                return Err(ModelError::corrupt("row cells out of order"));
+            }
+            if cell.column != last.column {
+                complex = header.deletion;
+            }
+        } else if header.flags & (LIVENESS | DELETION) == 0 && cell.timestamp != header.base {
+            return Err(ModelError::corrupt("row base is not the first cell's timestamp"));
+        }
+        if complex.covers(cell.timestamp) {
+            return Err(ModelError::corrupt("row cell under the row's own deletion"));
+        }
+        if let CellKind::ComplexDeletion(deletion) = cell.kind {
+            complex = deletion;
+        }
+        if cell.timestamp != header.base {
+            seen &= !UNIFORM;
+        }
+        if !matches!(cell.kind, CellKind::Live(_)) {
+            seen &= !PLAIN;
+        }
+        last = Some(cell);
+    }
+    if seen != header.flags & (CELLS | UNIFORM | PLAIN) {
+        return Err(ModelError::corrupt("row flags and cells disagree"));
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for RowRef<'_> {

@@ -124,3 +124,19 @@ pub(crate) fn build(writes: &[Write]) -> Vec<u8> {
 pub(crate) fn row() -> impl Strategy<Value = Vec<u8>> {
     writes().prop_map(|writes| build(&writes))
 }
+
+/// A row as an `INSERT` gives it: simple live cells of one timestamp.
+pub(crate) fn plain_row() -> impl Strategy<Value = Vec<u8>> {
+    let columns = proptest::collection::btree_map(0..9u32, proptest::collection::vec(any::<u8>(), 0..3), 0..5);
+    (columns, any::<bool>(), proptest::option::of(Just(Deletion::new(3, 1)))).prop_map(|(cells, insert, deletion)| {
+        let mut builder = RowBuilder::new();
+        if insert {
+            builder.liveness(5);
+        }
+        builder.deletion(deletion.unwrap_or_default());
+        for (column, value) in cells {
+            builder.cell(ColumnId(column), 5, &value);
+        }
+        builder.finish().to_vec()
+    })
+}

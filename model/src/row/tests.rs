@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn prop_parsed_bytes_are_canonical(mut row in testing::row(), at in any::<prop::sample::Index>(), bits in 1..=255u8) {
+    fn prop_parsed_bytes_are_canonical(mut row in prop_oneof![testing::row(), testing::plain_row()], at in any::<prop::sample::Index>(), bits in 1..=255u8) {
         let at = at.index(row.len());
         row[at] ^= bits;
         check_damaged(&row);
@@ -223,6 +223,31 @@ proptest! {
     #[test]
     fn prop_decode_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
         check_damaged(&bytes);
+    }
+
+    #[test]
+    fn prop_summaries_are_the_cells(writes in testing::writes()) {
+        let row = testing::build(&writes);
+        let row = RowRef::parse(&row).unwrap();
+        let mut times: Vec<i64> = row.cells().map(|c| c.timestamp).collect();
+        let mut ends: Vec<u32> = row.cells().map(|c| match c.kind {
+            CellKind::Live(_) => u32::MAX,
+            CellKind::Expiring { expires_at, .. } => expires_at,
+            CellKind::Tombstone { local_deletion_time } => local_deletion_time,
+            CellKind::ComplexDeletion(deletion) => deletion.local_deletion_time,
+        }).collect();
+        let data = row.liveness().is_some() || row.cells().any(|c| c.value().is_some());
+        times.extend(row.liveness().map(|l| l.timestamp));
+        ends.extend(row.liveness().map(|l| l.expires_at));
+        if !row.deletion().is_live() {
+            times.push(row.deletion().timestamp);
+            ends.push(row.deletion().local_deletion_time);
+        }
+        prop_assert_eq!(row.min_timestamp(), times.iter().copied().min().unwrap_or(i64::MAX));
+        prop_assert_eq!(row.max_timestamp(), times.iter().copied().max().unwrap_or(i64::MIN));
+        prop_assert_eq!(row.min_local_deletion(), ends.iter().copied().min().unwrap_or(u32::MAX));
+        prop_assert_eq!(row.max_local_deletion(), ends.iter().copied().max().unwrap_or(0));
+        prop_assert_eq!(row.is_tombstone_only(), !data && !row.is_empty());
     }
 
     #[test]
@@ -241,10 +266,12 @@ proptest! {
             Live::Whole => row,
             Live::Part => RowRef::parse(&out).unwrap(),
         };
-        prop_assert_eq!(seen.cells().collect::<Vec<_>>(), live.clone());
+        prop_assert_eq!(seen.cells().collect::<Vec<_>>(), live);
         prop_assert_eq!(seen.liveness(), row.liveness().filter(|l| l.is_live(now)));
         prop_assert_eq!(seen.deletion(), Deletion::LIVE);
-        prop_assert_eq!(found.live_cells as usize, live.len());
+        let harmed = row.liveness() != seen.liveness() || row.deletion() != Deletion::LIVE;
+        let dead = row.cells().filter(|c| !c.is_live(now)).count();
+        prop_assert_eq!(found.dead as usize, dead.max(usize::from(harmed)));
         prop_assert!(found.live == Live::Whole || seen != row, "a whole row is not written again");
     }
 }
@@ -267,6 +294,18 @@ fn check_damaged(bytes: &[u8]) {
         row.max_local_deletion(),
     );
     let _ = (row.cells().count(), row.cell(ColumnId(1)), format!("{row:?}"));
+    for by in [Deletion::LIVE, Deletion::new(2, 2), Deletion::new(i64::MAX, 2)] {
+        shadow_row(row, by, &mut out);
+    }
+    let other = RowBuilder::new()
+        .liveness(3)
+        .cell(ColumnId(2), 3, b"x")
+        .deletion(Deletion::new(1, 1))
+        .finish()
+        .to_vec();
+    merge_rows(row, RowRef::trusted(&other), &mut out);
+    merge_rows(RowRef::trusted(&other), row, &mut out);
+    live_row(row, 3, Columns::Of(&[ColumnId(1)]), &mut out);
     if let Ok(row) = RowRef::parse(bytes) {
         let mut builder = RowBuilder::new();
         if let Some(l) = row.liveness() {
@@ -391,7 +430,6 @@ fn rows_live_by_liveness_or_cells() {
         found,
         LiveRow {
             live: Live::Part,
-            live_cells: 0,
             dead: 1
         }
     );
@@ -439,4 +477,47 @@ fn builder_leaves_out_what_the_row_shadows() {
     assert_eq!(row.deletion(), Deletion::new(10, 1));
     let cells: Vec<_> = row.cells().map(|c| (c.column.0, c.value())).collect();
     assert_eq!(cells, [(1, Some(&b"new"[..])), (3, None)]);
+}
+
+#[test]
+fn refuses_what_the_format_forbids() {
+    let base = [5, 0, 0, 0, 0, 0, 0, 0];
+    let with = |flags: u8, rest: &[u8]| [&[flags][..], &base, rest].concat();
+    let insert = LIVENESS | CELLS | UNIFORM | PLAIN;
+    assert!(RowRef::parse(&with(insert, &[0x24, 0, 0x24, 0])).is_ok());
+    for (bytes, says) in [
+        (vec![], "header"),
+        (vec![0, 0], "header"),
+        (vec![0x40], "header"),
+        (with(EXPIRING, &[1, 0, 0, 0, 0]), "header"),
+        (with(LIVENESS | UNIFORM, &[]), "header"),
+        (with(LIVENESS | EXPIRING, &[0, 0, 0, 0, 0]), "header"),
+        ([&[LIVENESS][..], &i64::MIN.to_le_bytes()].concat(), "header"),
+        (
+            with(LIVENESS | DELETION, &[0, 0, 0, 0, 0]),
+            "under the row's own deletion",
+        ),
+        (with(LIVENESS | CELLS, &[]), "disagree"),
+        (with(LIVENESS, &[0x24, 0]), "disagree"),
+        (with(LIVENESS | CELLS, &[0x24, 0]), "disagree"),
+        (with(insert, &[0x24, 0, 0x04, 0]), "out of order"),
+        (with(insert, &[0x24, 1]), "row cell"),
+        (with(insert, &[0x20, 0, 0]), "row cell"),
+        (with(insert, &[0x20, 2, 0]), "disagree"),
+        (with(insert, &[0x34, 0]), "row cell"),
+        (with(insert, &[0xe4, 0x80, 0x00, 0]), "row cell"),
+        (with(CELLS | PLAIN, &[0x20, 2, 0]), "base is not the first"),
+        (
+            with(DELETION | CELLS | UNIFORM | PLAIN, &[0, 0, 0, 0, 0x24, 0]),
+            "under the row's own deletion",
+        ),
+        (
+            with(LIVENESS | CELLS | UNIFORM, &[0x27, 0, 0, 0, 0, 0x0c, 0, 0]),
+            "under the row's own deletion",
+        ),
+        (with(LIVENESS | CELLS | UNIFORM, &[0x2f, 0, 0, 0, 0, 0]), "row cell"),
+    ] {
+        let error = RowRef::parse(&bytes).expect_err(says).to_string();
+        assert!(error.contains(says), "{bytes:02x?}: {error:?} does not say {says:?}");
+    }
 }
