@@ -12,8 +12,8 @@
 //!
 //! **Invariants.** Nothing here does I/O, reads a clock or awaits. Bytes from outside give errors, never panics, and no
 //! length is believed before the bytes for it are there. The merge rule is written out in `docs/semantics/conflicts.md`,
-//! the order of keys in `docs/semantics/clustering-order.md`, the bytes in `docs/format/row.md`, `docs/format/mutation.md`
-//! and `docs/format/types.md`.
+//! the order of keys in `docs/semantics/clustering-order.md`, the bytes in `docs/format/row.md`, `mutation.md`,
+//! `schema.md` and `types.md` beside it.
 
 mod clustering;
 mod deletion;
