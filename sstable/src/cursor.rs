@@ -447,12 +447,17 @@ impl Cursor {
             Some((_, last)) if next.is_some() => last,
             _ => return None,
         };
+        // The partition's last block (backward: its first) ends nowhere; the bounds of the whole file still hold for it.
+        let bounds = self.table.statistics().clustering.as_ref();
         let within = match (self.direction, until) {
             (_, None) => true,
-            (Direction::Forward, Some(until)) => next.unwrap_or(PARTITION_END).min(self.slice.end.as_slice()) <= until,
+            (Direction::Forward, Some(until)) => {
+                next.unwrap_or(PARTITION_END).min(self.slice.end.as_slice()) <= until
+                    || bounds.is_some_and(|(_, max)| max.as_slice() < until)
+            }
             (Direction::Reverse, Some(until)) => {
                 let start = if mine { entry.first.position.unwrap_or(&[]) } else { &[] };
-                start.max(self.slice.start.as_slice()) >= until
+                start.max(self.slice.start.as_slice()) >= until || bounds.is_some_and(|(min, _)| min.as_slice() >= until)
             }
         };
         within.then_some(rows)

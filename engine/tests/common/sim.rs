@@ -6,6 +6,7 @@ use runtime::{Handle, sim};
 use scrollback_engine::{Config, Store};
 use std::sync::Arc;
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 /// Settings that make a simulated store flush and recycle often.
 pub fn small(dir: &str) -> Config {
     Config {
