@@ -118,10 +118,10 @@ fn one_seed_is_one_history() {
 
 #[test]
 fn seeds_differ() {
-    let mut hashes: Vec<_> = (0..50).map(|seed| history(seed).0).collect();
+    let mut hashes: Vec<_> = (0..30).map(|seed| history(seed).0).collect();
     hashes.sort_unstable();
     hashes.dedup();
-    assert_eq!(hashes.len(), 50);
+    assert_eq!(hashes.len(), 30);
 }
 
 #[test]
@@ -366,6 +366,10 @@ fn a_crash_drops_everything_where_it_belongs() {
                             // A destructor that wants everything a dead node must not do.
                             fn drop(&mut self) {
                                 let file = self.0.clone();
+                                let mut write = Box::pin(file.write(0, block(0xDD)));
+                                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                                assert!(write.as_mut().poll(&mut cx).is_pending());
+                                drop(write);
                                 spawn(TaskClass::Request, "after death", async move {
                                     let _ = file.write(0, block(0xDD)).await;
                                 });
@@ -434,7 +438,7 @@ fn a_pending_call_ends_when_the_node_goes() {
     let seen = Rc::new(Cell::new(None));
     let ours = Rc::clone(&seen);
     sim.spawn_client(async move {
-        ours.set(Some(node.call(ShardId(0), || std::future::pending::<()>()).await));
+        ours.set(Some(node.call(ShardId(0), std::future::pending::<()>).await));
     });
     assert_eq!(sim.run_until_idle(), Outcome::Done(()));
     assert_eq!(seen.get(), None);
