@@ -6,6 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::disk::BLOCK;
 use crate::error::Error;
@@ -18,6 +19,10 @@ const LOCKED_MIN: u64 = 512 << 10;
 const ARENA_MIN: usize = 64 << 10;
 /// The kernel counts an arena once for each ring of a shard.
 const RINGS: u64 = 3;
+/// What the rings themselves may take per shard.
+const RINGS_BYTES: u64 = 256 << 10;
+/// How often, every 10 ms, to ask again for locked memory: that of rings that were closed comes back a moment later.
+pub(crate) const PATIENCE: u32 = 200;
 
 /// What the checks found.
 #[derive(Clone, Debug)]
@@ -85,16 +90,18 @@ pub(crate) fn kernel() -> Result<String, Error> {
             KERNEL_MIN.0, KERNEL_MIN.1
         )));
     }
-    // The structure io_uring_params has 120 bytes, and zeros ask for nothing special.
-    let mut params = [0u64; 15];
-    // SAFETY: the kernel reads and writes the 120 bytes of `params`.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1u32, params.as_mut_ptr()) };
-    if fd >= 0 {
-        // SAFETY: the descriptor is ours and used nowhere else.
-        unsafe { libc::close(fd as libc::c_int) };
-        return Ok(release);
+    let mut result = try_a_ring();
+    for _ in 0..PATIENCE {
+        if !result
+            .as_ref()
+            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOMEM))
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        result = try_a_ring();
     }
-    let error = io::Error::last_os_error();
+    let Err(error) = result else { return Ok(release) };
     Err(Error::Start(match error.raw_os_error() {
         Some(libc::ENOSYS) => "this kernel was built without io_uring, or a sandbox hides it".to_owned(),
         Some(libc::EPERM | libc::EACCES) => {
@@ -103,6 +110,20 @@ pub(crate) fn kernel() -> Result<String, Error> {
         Some(libc::ENOMEM) => "there is not enough locked memory for io_uring; raise the limit (ulimit -l)".to_owned(),
         _ => format!("io_uring can't be set up: {error}"),
     }))
+}
+
+/// Makes the smallest ring and closes it.
+fn try_a_ring() -> io::Result<()> {
+    // The structure io_uring_params has 120 bytes, and zeros ask for nothing special.
+    let mut params = [0u64; 15];
+    // SAFETY: the kernel reads and writes the 120 bytes of `params`.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1u32, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is ours and used nowhere else.
+    unsafe { libc::close(fd as libc::c_int) };
+    Ok(())
 }
 
 fn version_of(release: &str) -> Option<(u32, u32)> {
@@ -141,7 +162,8 @@ pub(crate) fn io_memory(shards: usize, wanted: usize) -> Result<IoMemory, Error>
 
 /// The largest power of two that fits for every shard, at most `wanted`.
 fn arena(limit: u64, shards: usize, wanted: usize) -> usize {
-    let share = limit / (RINGS * shards.max(1) as u64);
+    let shards = shards.max(1) as u64;
+    let share = limit.saturating_sub(RINGS_BYTES * shards) / (RINGS * shards);
     let share = usize::try_from(share).unwrap_or(usize::MAX);
     if share >= wanted {
         return wanted;

@@ -21,6 +21,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use super::nudge::{ClearNudge, Nudge};
 use super::{Ending, Outgoing, Parcel, Shard, Ticker, pass};
 use crate::body::Body;
+use crate::checks::PATIENCE;
 use crate::context::{self, Context, ShardId};
 use crate::cross;
 use crate::handle::Stopped;
@@ -94,14 +95,23 @@ fn run_executor(
     node: &Arc<Node>,
     ready: &mpsc::Sender<Result<(), String>>,
 ) -> Ending {
-    let placement = settings.cpu.map_or(Placement::Unbound, Placement::Fixed);
-    let executor = LocalExecutorBuilder::new(placement)
-        .name(&settings.name)
-        .io_memory(settings.io_memory_bytes)
-        .spin_before_park(settings.spin_before_park)
-        // Not on the shard's core, and a long unlink must not hold up a rename.
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(2))
-        .make();
+    let make = || {
+        LocalExecutorBuilder::new(settings.cpu.map_or(Placement::Unbound, Placement::Fixed))
+            .name(&settings.name)
+            .io_memory(settings.io_memory_bytes)
+            .spin_before_park(settings.spin_before_park)
+            // Not on the shard's core, and a long unlink must not hold up a rename.
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(2))
+            .make()
+    };
+    let mut executor = make();
+    for _ in 0..PATIENCE {
+        match &executor {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => std::thread::sleep(Duration::from_millis(10)),
+            _ => break,
+        }
+        executor = make();
+    }
     let executor = match executor {
         Ok(executor) => executor,
         Err(error) => {
