@@ -31,6 +31,8 @@ pub struct Inspected {
     pub full: bool,
     /// The highest position that any valid record of this segment vouches for, behind the end too.
     pub vouched: LogPosition,
+    /// Why they end before the end of the file; `None` in a full segment.
+    pub stopped: Option<&'static str>,
     /// Whether bytes of this segment's records lie behind its end.
     pub torn: bool,
     /// What contradicts the format, as far as this one segment can tell; damage that only a later segment proves is
@@ -55,6 +57,7 @@ pub fn inspect(name: SegmentName, bytes: &[u8], mut each: impl FnMut(Entry<'_>))
         payload_bytes: 0,
         end_offset: 0,
         full: false,
+        stopped: None,
         vouched: LogPosition::default(),
         torn: false,
         damage: None,
@@ -98,6 +101,7 @@ pub fn inspect(name: SegmentName, bytes: &[u8], mut each: impl FnMut(Entry<'_>))
             }
             Step::Need(_) => unreachable!("the whole segment was given"),
             Step::Unknown(what) => {
+                found.stopped = Some(what);
                 found.damage = Some(Damage {
                     offset: u64::from(offset),
                     what,
@@ -105,6 +109,7 @@ pub fn inspect(name: SegmentName, bytes: &[u8], mut each: impl FnMut(Entry<'_>))
                 break;
             }
             Step::Invalid(what) => {
+                found.stopped = Some(what);
                 let rest = &bytes[offset as usize..];
                 let mut traces = Traces::default();
                 traces.search(rest, offset, name);
@@ -227,9 +232,9 @@ pub fn inspect_log(
             if let Some(damage) = found.damage {
                 return Err(LogDamage::Corrupt { name, damage });
             }
-            if !found.full {
+            if let Some(what) = found.stopped {
                 log.torn = found.torn;
-                stop = Some((name, found.end_offset, "durable records are not readable from here on"));
+                stop = Some((name, found.end_offset, what));
             }
             continue;
         };

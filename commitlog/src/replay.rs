@@ -13,7 +13,7 @@ use runtime::disk::{self, File, ReadBuf};
 
 use crate::LogPosition;
 use crate::error::Error;
-use crate::format::{BLOCK, FIRST_RECORD, SegmentHeader, SegmentName, VERSION};
+use crate::format::{BLOCK, FIRST_RECORD, RECORD_HEADER_LEN, SegmentHeader, SegmentName, VERSION};
 use crate::plan::{Listed, Plan, Refusal};
 use crate::segments;
 use crate::walk::{SEARCH_OVERLAP, Step, Traces, Walker, begins_here};
@@ -142,20 +142,23 @@ pub async fn replay<E>(
     };
 
     let path = segments::path(dir, name);
-    let damaged = |what| Error::Corrupt {
+    let start = walker.offset();
+    let offset = u64::from(start);
+    // Why the record is not valid says more than that it had been durable.
+    let damaged = || Error::Corrupt {
         path: path.clone(),
-        offset: u64::from(walker.offset()),
+        offset,
         what,
     };
     let mut torn_bytes = 0;
     let mut traces = Traces::default();
-    search(&mut window, walker.offset(), &mut traces).await?;
+    search(&mut window, start, &mut traces).await?;
     if traces.vouched > walker.position() {
-        return Err(damaged(what).into());
+        return Err(damaged().into());
     }
-    if traces.headers > 0 || begins_here(window.at(walker.offset(), 1).await?, walker.offset(), name) {
-        let block_end = (u64::from(walker.offset()) + 1).next_multiple_of(BLOCK as u64);
-        torn_bytes += traces.end_offset.max(block_end).min(window.len()) - u64::from(walker.offset());
+    if traces.headers > 0 || begins_here(window.at(start, RECORD_HEADER_LEN).await?, start, name) {
+        let block_end = (offset + 1).next_multiple_of(BLOCK as u64);
+        torn_bytes += traces.end_offset.max(block_end).min(window.len()) - offset;
     }
     window.file.close().await?;
     for header in headers {
@@ -163,7 +166,7 @@ pub async fn replay<E>(
         let mut window = Window::open(dir, header).await?;
         search(&mut window, FIRST_RECORD, &mut traces).await?;
         if traces.vouched > walker.position() {
-            return Err(damaged("durable records are not readable from here on").into());
+            return Err(damaged().into());
         }
         torn_bytes += traces
             .end_offset
@@ -174,7 +177,7 @@ pub async fn replay<E>(
     if torn_bytes > 0 {
         report.torn = Some(TornTail {
             path,
-            offset: u64::from(walker.offset()),
+            offset,
             bytes: torn_bytes,
         });
     }
