@@ -212,13 +212,13 @@ pub struct RecordHeader {
 
 impl RecordHeader {
     /// Bytes of header and payload.
-    pub fn len(&self) -> u64 {
+    pub fn record_len(&self) -> u64 {
         RECORD_HEADER_LEN as u64 + u64::from(self.payload_len)
     }
 
     /// The offset after the record.
     pub fn end_offset(&self) -> u64 {
-        u64::from(self.at.offset) + self.len()
+        u64::from(self.at.offset) + self.record_len()
     }
 
     fn encode(&self, salt: u32) -> [u8; RECORD_HEADER_LEN] {

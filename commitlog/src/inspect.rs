@@ -2,6 +2,8 @@
 //!
 //! The verdict is the one of [`replay`](crate::replay): both go through [`walk`](crate::walk) and the same plan.
 
+use std::io;
+
 use crate::LogPosition;
 use crate::format::{BLOCK, FIRST_RECORD, HeaderError, RecordHeader, SegmentHeader, SegmentName, VERSION};
 use crate::plan::{Listed, Plan, Refusal};
@@ -50,7 +52,7 @@ pub enum Entry<'a> {
 }
 
 /// Reads one segment, called `name`, from all of its bytes; `each` gets its entries in order.
-pub fn inspect(name: SegmentName, bytes: &[u8], mut each: impl FnMut(Entry<'_>)) -> Inspected {
+pub fn inspect<'a>(name: SegmentName, bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> Inspected {
     let mut found = Inspected {
         header: None,
         records: 0,
@@ -129,6 +131,66 @@ pub fn inspect(name: SegmentName, bytes: &[u8], mut each: impl FnMut(Entry<'_>))
     found
 }
 
+/// Writes a segment as text, one line per record.
+///
+/// # Errors
+/// Those of `out`.
+pub fn dump(name: SegmentName, bytes: &[u8], out: &mut dyn io::Write) -> io::Result<()> {
+    /// Bytes of a payload that are shown.
+    const SHOWN: usize = 24;
+    let mut lines = Vec::new();
+    let found = inspect(name, bytes, |entry| lines.push(entry));
+    writeln!(out, "{name}")?;
+    match found.header {
+        None => writeln!(out, "  no valid header")?,
+        Some(SegmentHeader {
+            oldest,
+            segment_bytes,
+            shard,
+            host_id,
+            ..
+        }) => {
+            let host: String = host_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(
+                out,
+                "  shard {shard}, host {host}, oldest {oldest}, {segment_bytes} bytes"
+            )?;
+        }
+    }
+    for entry in lines {
+        match entry {
+            Entry::Record(Record { header, payload }) => {
+                let shown: String = payload.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+                let (at, vouched) = (header.at.offset, header.vouched);
+                writeln!(out, "  {at} vouches {vouched}: data {} {shown}", payload.len())?;
+            }
+            Entry::Fill(header) => {
+                writeln!(
+                    out,
+                    "  {} vouches {}: fill {}",
+                    header.at.offset, header.vouched, header.payload_len
+                )?;
+            }
+        }
+    }
+    let state = if found.full { "full" } else { "open" };
+    let torn = if found.torn { ", torn" } else { "" };
+    let Inspected {
+        end_offset,
+        records,
+        vouched,
+        ..
+    } = found;
+    writeln!(
+        out,
+        "  {state} at {end_offset}{torn}, {records} records, vouched {vouched}"
+    )?;
+    match found.damage {
+        Some(Damage { offset, what }) => writeln!(out, "  damaged at {offset}: {what}"),
+        None => Ok(()),
+    }
+}
+
 /// What a whole log holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InspectedLog {
@@ -187,10 +249,10 @@ impl From<Refusal> for LogDamage {
 ///
 /// # Errors
 /// What replay would refuse with.
-pub fn inspect_log(
-    segments: &[(SegmentName, &[u8])],
+pub fn inspect_log<'a>(
+    segments: &[(SegmentName, &'a [u8])],
     from_segment: u64,
-    mut each: impl FnMut(SegmentName, Entry<'_>),
+    mut each: impl FnMut(SegmentName, Entry<'a>),
 ) -> Result<InspectedLog, LogDamage> {
     let mut sorted: Vec<_> = segments.to_vec();
     sorted.sort_by_key(|(name, _)| std::cmp::Reverse(*name));

@@ -86,9 +86,12 @@ impl Log {
         let dir = options.dir.clone();
         if !disk::exists(&dir).await? {
             disk::create_dir_all(&dir).await?;
-            if let Some(parent) = dir.parent() {
-                disk::sync_dir(parent).await?;
-            }
+        }
+        if let Some(parent) = dir.parent() {
+            // Always: an earlier start may have ended between making the folder and this.
+            segments::sync_dir(parent)
+                .await
+                .map_err(|failure| Error::Io(failure.error))?;
         }
         let listing = segments::list(&dir).await?;
         for spare in listing.spares {
@@ -482,13 +485,19 @@ async fn lane(inner: Rc<Inner>) {
         if inner.has_ended() {
             return;
         }
-        let next = inner.state.borrow_mut().next_write();
+        let (next, decided) = {
+            let mut state = inner.state.borrow_mut();
+            let wanted = state.vouching == Vouching::Wanted;
+            (state.next_write(), wanted && state.vouching != Vouching::Wanted)
+        };
+        if decided {
+            // `drain` waits for it.
+            inner.durable.notify_all();
+        }
         let Some(write) = next else {
             inner.work.notified().await;
             continue;
         };
-        // The seal of a vouching record is a change that `drain` waits for.
-        inner.durable.notify_all();
         let begun = Instant::now();
         let written = write.file.write(write.offset, write.buf).await;
         drop(write.file);

@@ -21,7 +21,7 @@ pub enum SyncMode {
 /// Settings of one shard's log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The log's own folder; made if it is not there.
+    /// The log's own folder; made if it is not there. The folder that it lies in is there, for good.
     pub dir: PathBuf,
     /// The shard, noted in each segment.
     pub shard: u16,

@@ -46,7 +46,7 @@ impl From<runtime::Error> for Failure {
 }
 
 /// Makes directory entries durable. A failure is final: a second sync may succeed without having written what the first lost.
-async fn sync_dir(dir: &Path) -> Result<(), Failure> {
+pub(crate) async fn sync_dir(dir: &Path) -> Result<(), Failure> {
     if runtime::broken(Break::SkipDirSync) {
         return Ok(());
     }

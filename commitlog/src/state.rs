@@ -333,14 +333,23 @@ impl State {
         Some(write)
     }
 
+    /// Seals a group that only vouches, if there is something to vouch for and place for it.
     fn seal_vouching(&mut self) {
-        let left = self.options.segment_bytes as usize - self.next_offset;
-        // The last block closes a segment. Before its time only if the next one is ready; the log is closing: no matter.
-        if left > BLOCK || (left == BLOCK && (self.spare.is_some() || self.phase == Phase::Closing)) {
+        self.vouching = Vouching::No;
+        if self.durable < self.written {
+            // Periodic mode: records came after it was asked for. It will be asked for again after their sync.
+            return;
+        }
+        let segment_bytes = self.options.segment_bytes as usize;
+        let closing = self.phase == Phase::Closing;
+        if self.next_offset == segment_bytes && closing && self.spare.is_some() {
+            self.switch_segment();
+        }
+        let left = segment_bytes - self.next_offset;
+        // The last block closes a segment: before its time only if the next one is ready, or if the log goes on no more.
+        if left > BLOCK || (left == BLOCK && (closing || self.spare.is_some())) {
             self.seal(Some(self.next_offset + BLOCK));
             self.vouching = Vouching::Until(self.open_end());
-        } else {
-            self.vouching = Vouching::No;
         }
     }
 

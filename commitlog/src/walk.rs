@@ -19,7 +19,7 @@ impl Record<'_> {
     pub fn end(&self) -> LogPosition {
         LogPosition {
             segment: self.header.at.segment,
-            offset: self.header.at.offset + self.header.len() as u32,
+            offset: self.header.at.offset + self.header.record_len() as u32,
         }
     }
 }
@@ -91,12 +91,12 @@ impl Walker {
             Decoded::Invalid(what) => return Step::Invalid(what),
             Decoded::Unknown(what) => return Step::Unknown(what),
         };
-        if header.len() > left as u64 {
+        if header.record_len() > left as u64 {
             return Step::Unknown("record longer than the rest of its segment");
         }
         let end = header.end_offset() as u32;
         let Some(payload) = rest.get(..header.payload_len as usize) else {
-            return Step::Need(header.len() as usize);
+            return Step::Need(header.record_len() as usize);
         };
         match header.kind {
             Kind::Data => {

@@ -1,4 +1,5 @@
 //! The codec and the reader's verdict, on bytes in memory: every flip, random bytes, missing and foreign files.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
@@ -9,8 +10,10 @@ use commitlog::walk::Record;
 use common::{Image, at, closed_log};
 use proptest::prelude::*;
 
+type Records = Vec<(LogPosition, Vec<u8>)>;
+
 /// Reads images as a whole log; the records with their positions.
-fn read(images: &[Image]) -> (Vec<(LogPosition, Vec<u8>)>, Result<InspectedLog, LogDamage>) {
+fn read(images: &[Image]) -> (Records, Result<InspectedLog, LogDamage>) {
     let segments: Vec<_> = images
         .iter()
         .map(|image| (image.name(), image.bytes.as_slice()))
@@ -203,6 +206,9 @@ fn refuses_what_is_not_this_log() {
     let mut images = log();
     images.push(Image::new(9, 1, 7, 8 * BLOCK as u32));
     assert!(read(&images).1.is_ok());
+    let mut images = log();
+    images[1] = Image::new(9, 1, 7, 8 * BLOCK as u32);
+    assert_eq!(read(&images).1, Err(LogDamage::Missing { segment: 8 }));
     // A file of another id under this name.
     let mut images = log();
     let foreign = Image::new(12, 0xb7, 7, 8 * BLOCK as u32);

@@ -2,6 +2,7 @@
 //!
 //! To write the files anew (a new version of the format, never a change of an old one):
 //! `SCROLLBACK_GOLDEN=write cargo test -p scrollback-commitlog --test golden`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the golden files lie in the source tree, and no shard runs here"
@@ -12,8 +13,8 @@ mod common;
 use std::path::PathBuf;
 
 use commitlog::format::SegmentName;
-use commitlog::inspect::{Entry, inspect_log};
-use common::{closed_log, dump};
+use commitlog::inspect::{Entry, dump, inspect_log};
+use common::closed_log;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/commitlog/v1")
@@ -22,13 +23,13 @@ fn folder() -> PathBuf {
 /// The files of version 1 and their dump.
 fn files() -> Vec<(String, Vec<u8>)> {
     let (images, _, _) = closed_log();
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut files = Vec::new();
     for image in &images {
-        text.push_str(&dump(image.name(), &image.bytes));
+        dump(image.name(), &image.bytes, &mut text).unwrap();
         files.push((image.name().to_string(), image.bytes.clone()));
     }
-    files.push(("dump.txt".into(), text.into_bytes()));
+    files.push(("dump.txt".into(), text));
     files
 }
 
@@ -73,6 +74,12 @@ fn reader_reads_the_golden_files() {
     let log = log.unwrap();
     assert_eq!((log.segments, log.records, log.torn), (2, records.len() as u64, false));
     assert_eq!(log.vouched, vouched);
-    let text: String = files.iter().map(|(name, bytes)| dump(*name, bytes)).collect();
-    assert_eq!(text, std::fs::read_to_string(folder().join("dump.txt")).unwrap());
+    let mut text = Vec::new();
+    for (name, bytes) in &files {
+        dump(*name, bytes, &mut text).unwrap();
+    }
+    assert_eq!(
+        String::from_utf8(text).unwrap(),
+        std::fs::read_to_string(folder().join("dump.txt")).unwrap()
+    );
 }

@@ -1,4 +1,5 @@
 //! The log on a real shard: io_uring, direct I/O, a folder of the file system.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the tests look at the files from outside of shards"

@@ -1,11 +1,8 @@
-//! What several tests share: segments made with the codec alone, and their dump as text.
+//! What several tests share: segments made with the codec alone.
 #![allow(dead_code, reason = "each test uses its part")]
-
-use std::fmt::Write as _;
 
 use commitlog::LogPosition;
 use commitlog::format::{self, BLOCK, FIRST_RECORD, RECORD_HEADER_LEN, SegmentHeader, SegmentName};
-use commitlog::inspect::{Entry, inspect};
 
 pub fn at(segment: u64, offset: u32) -> LogPosition {
     LogPosition { segment, offset }
@@ -125,51 +122,4 @@ pub fn closed_log() -> (Vec<Image>, Vec<Vec<u8>>, LogPosition) {
     let offset = two.offset;
     two.bytes[offset..].copy_from_slice(&stale.bytes[offset..]);
     (vec![one, two], records, e)
-}
-
-/// A segment as text.
-pub fn dump(name: SegmentName, bytes: &[u8]) -> String {
-    let mut out = String::new();
-    let mut lines = String::new();
-    let found = inspect(name, bytes, |entry| {
-        let (header, text) = match entry {
-            Entry::Record(record) => {
-                let shown: String = record.payload.iter().take(24).map(|b| format!("{b:02x}")).collect();
-                (record.header, format!("data {} {shown}", record.payload.len()))
-            }
-            Entry::Fill(header) => (header, format!("fill {}", header.payload_len)),
-        };
-        writeln!(lines, "  {} vouches {}: {text}", header.at.offset, header.vouched).unwrap();
-    });
-    writeln!(out, "{name}").unwrap();
-    match found.header {
-        None => writeln!(out, "  no valid header").unwrap(),
-        Some(header) => {
-            let host = String::from_utf8_lossy(&header.host_id).into_owned();
-            let SegmentHeader {
-                oldest,
-                segment_bytes,
-                shard,
-                ..
-            } = header;
-            writeln!(
-                out,
-                "  shard {shard}, host {host}, oldest {oldest}, {segment_bytes} bytes"
-            )
-            .unwrap();
-        }
-    }
-    out.push_str(&lines);
-    let state = if found.full { "full" } else { "open" };
-    let torn = if found.torn { ", torn" } else { "" };
-    writeln!(
-        out,
-        "  {state} at {}{torn}, {} records, vouched {}",
-        found.end_offset, found.records, found.vouched
-    )
-    .unwrap();
-    if let Some(damage) = found.damage {
-        writeln!(out, "  damaged at {}: {}", damage.offset, damage.what).unwrap();
-    }
-    out
 }
