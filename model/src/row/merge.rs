@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::{CellIter, CellKind, CellRef, Encoder, Liveness, RowRef};
+use super::{CellKind, CellRef, Encoder, Liveness, RowRef};
 use crate::{ColumnId, Deletion};
 
 /// What [`shadow_row`] found.
@@ -71,11 +71,26 @@ pub fn merge_rows(a: RowRef<'_>, b: RowRef<'_>, out: &mut Vec<u8>) {
     let liveness = stronger_liveness(a.liveness, b.liveness).filter(|l| !deletion.covers(l.timestamp));
     let mut encoder = Encoder::new(out, liveness, deletion);
     let mut shadow = Shadow::new(deletion);
-    for cell in MergedCells::new(a_cells, b_cells) {
-        if shadow.admits(&cell) {
-            encoder.cell(&cell);
+    let mut keep = |cell: &CellRef<'_>| {
+        if shadow.admits(cell) {
+            encoder.cell(cell);
+        }
+    };
+    let (mut a_cells, mut b_cells) = (a_cells, b_cells);
+    let (mut left, mut right) = (a_cells.next(), b_cells.next());
+    while let (Some(a), Some(b)) = (&left, &right) {
+        let place = a.column.cmp(&b.column).then_with(|| a.place().cmp(&b.place()));
+        let stronger = place.is_eq() && compare_cells(a, b).is_lt();
+        keep(if place.is_gt() || stronger { b } else { a });
+        if place.is_le() {
+            left = a_cells.next();
+        }
+        if place.is_ge() {
+            right = b_cells.next();
         }
     }
+    left.iter().chain(&right).for_each(&mut keep);
+    a_cells.chain(b_cells).for_each(|cell| keep(&cell));
     let _empty_is_legal = encoder.finish();
 }
 
@@ -110,47 +125,6 @@ impl Shadow {
             self.now = deletion;
         }
         true
-    }
-}
-
-/// The cells of two rows in order, the stronger where both have one.
-struct MergedCells<'a> {
-    a: Option<CellRef<'a>>,
-    b: Option<CellRef<'a>>,
-    a_rest: CellIter<'a>,
-    b_rest: CellIter<'a>,
-}
-
-impl<'a> MergedCells<'a> {
-    fn new(mut a_rest: CellIter<'a>, mut b_rest: CellIter<'a>) -> Self {
-        MergedCells {
-            a: a_rest.next(),
-            b: b_rest.next(),
-            a_rest,
-            b_rest,
-        }
-    }
-}
-
-impl<'a> Iterator for MergedCells<'a> {
-    type Item = CellRef<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<CellRef<'a>> {
-        let order = match (&self.a, &self.b) {
-            (Some(a), Some(b)) => a.column.cmp(&b.column).then_with(|| a.place().cmp(&b.place())),
-            (Some(_), None) => Ordering::Less,
-            (None, _) => Ordering::Greater,
-        };
-        match order {
-            Ordering::Less => std::mem::replace(&mut self.a, self.a_rest.next()),
-            Ordering::Greater => std::mem::replace(&mut self.b, self.b_rest.next()),
-            Ordering::Equal => {
-                let a = std::mem::replace(&mut self.a, self.a_rest.next())?;
-                let b = std::mem::replace(&mut self.b, self.b_rest.next())?;
-                Some(if compare_cells(&a, &b) == Ordering::Less { b } else { a })
-            }
-        }
     }
 }
 
