@@ -6,9 +6,7 @@
 pub mod arrows;
 mod ci;
 mod clock;
-#[cfg(test)]
 mod rng;
-#[cfg(test)]
 mod sim;
 pub mod workspace;
 
@@ -31,12 +29,18 @@ struct Cli {
 enum Command {
     /// Every check, in order: format, lints, documentation, tests, crate arrows. The first failure ends it.
     Ci,
+    /// Whole histories on the simulated disk, drawn from seeds, against a simple model.
+    Sim(sim::command::Options),
+    /// A power cut at every disk operation of a scripted run, with unsynced data kept, dropped and torn.
+    CrashPoints(sim::crash_points::Options),
 }
 
 /// Runs the command line and gives its status.
 pub fn run() -> ExitCode {
     let ended_well = match Cli::parse().command {
         Command::Ci => ci::run(),
+        Command::Sim(options) => sim::command::run(options),
+        Command::CrashPoints(options) => sim::crash_points::run(&options),
     };
     if ended_well {
         ExitCode::SUCCESS

@@ -4,12 +4,20 @@
 //! - `oracle`: the model, a naive map of cells.
 //! - `truth`: what must hold, and the judge.
 //! - `node`: what is asked of a store; `run`: the course of one seed.
+//! - `convert`, `engine`: the engine and the simulated machine, as the harness needs them.
+//! - `command`, `crash_points` with its `script`: the commands.
 
+pub(crate) mod command;
+mod convert;
+pub(crate) mod crash_points;
 mod data;
+mod engine;
 mod node;
 mod oracle;
 mod plan;
+mod pool;
 mod run;
+mod script;
 #[cfg(test)]
 mod toy;
 mod truth;

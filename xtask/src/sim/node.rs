@@ -88,7 +88,7 @@ impl Weather {
 /// How a stretch between two starts of the store ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
-    /// The client was done; then the power was cut.
+    /// The client was done.
     Done,
     /// The power was cut on the way.
     Crashed,
@@ -105,14 +105,16 @@ pub(crate) trait World {
 
     fn shard_of(&self, partition: &PartitionKey) -> usize;
 
-    /// Starts the machine, runs `client` on it, and cuts the power: after `crash_after` disk operations, or when the
-    /// client is done.
-    fn stretch(
-        &mut self,
-        weather: Weather,
-        crash_after: Option<u64>,
-        client: impl FnOnce(Self::Door) -> Pin<Box<dyn Future<Output = ()>>>,
-    ) -> Ended;
+    /// Starts the machine on what the disk kept.
+    fn start(&mut self) -> Self::Door;
+
+    /// Drives the machine and `client` until the client is done, or until the power is cut after `crash_after` more disk
+    /// operations.
+    fn drive(&mut self, weather: Weather, crash_after: Option<u64>, client: Pin<Box<dyn Future<Output = ()>>>)
+    -> Ended;
+
+    /// Cuts the power, if that has not happened.
+    fn cut(&mut self);
 
     /// Disk operations since the beginning.
     fn ops(&self) -> u64;

@@ -35,12 +35,31 @@ pub(crate) enum Step {
 /// What happens between two starts of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Stretch {
+    /// The disk's, while the clients work.
     pub weather: Weather,
-    /// The power is cut after this many disk operations, if not before.
-    pub crash_after: Option<u64>,
+    /// The disk's, while the store opens and everything is read.
+    pub weather_at_start: Weather,
+    /// While the store opens, the power is cut after this many disk operations.
+    pub crash_in_start: Option<u64>,
+    /// While the clients work, the power is cut after this many disk operations.
+    pub crash_in_work: Option<u64>,
     pub clients: Vec<Vec<Step>>,
     /// Whether the store is shut down when the clients are done; else the power is cut with everything in the air.
     pub close: bool,
+}
+
+impl Stretch {
+    /// A start, a look at everything, and a shutdown that must succeed.
+    pub(crate) fn last_look() -> Self {
+        Self {
+            weather: Weather::FAIR,
+            weather_at_start: Weather::FAIR,
+            crash_in_start: None,
+            crash_in_work: None,
+            clients: Vec::new(),
+            close: true,
+        }
+    }
 }
 
 /// How the whole run is.
@@ -93,7 +112,7 @@ pub(crate) fn universe(rng: &mut Rng) -> Vec<PartitionKey> {
 pub(crate) struct Generator {
     rng: Rng,
     profile: Profile,
-    universe: Arc<Vec<PartitionKey>>,
+    universe: Vec<PartitionKey>,
     /// The partitions of each shard.
     owned: Vec<Vec<PartitionIndex>>,
     /// Keys written so far, per partition; the last is the newest.
@@ -103,7 +122,7 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(rng: Rng, profile: Profile, universe: Arc<Vec<PartitionKey>>, shard_of: &[usize]) -> Self {
+    pub(crate) fn new(rng: Rng, profile: Profile, universe: Vec<PartitionKey>, shard_of: &[usize]) -> Self {
         let owned = (0..profile.shards).map(|shard| (0..universe.len()).filter(|p| shard_of[*p] == shard).collect());
         let (owned, used) = (owned.collect(), vec![Vec::new(); universe.len()]);
         Self {
@@ -117,41 +136,47 @@ impl Generator {
         }
     }
 
-    /// Draws a stretch; the last one has fair weather and ends by a shutdown.
-    pub(crate) fn stretch(&mut self, last: bool) -> Stretch {
-        let weather = match self.rng.below(10) {
-            _ if last => Weather::FAIR,
-            0 => Weather {
-                io_error: 0.01,
-                no_space: 0.0,
-            },
-            1 => Weather {
-                io_error: 0.002,
-                no_space: 0.0,
-            },
-            2 => Weather {
-                io_error: 0.0,
-                no_space: 0.05,
-            },
-            _ => Weather::FAIR,
+    /// Draws what happens from one start to the next.
+    pub(crate) fn stretch(&mut self) -> Stretch {
+        let weather = self.weather();
+        let weather_at_start = if self.rng.chance(1, 8) {
+            self.weather()
+        } else {
+            Weather::FAIR
         };
-        let alone = self.rng.chance(1, 4);
-        let writers = if alone { 1 } else { self.rng.within(1..4) };
+        let alone = self.rng.chance(1, 5);
+        let writers = if alone { 1 } else { self.rng.within(1..5) };
         let mut clients: Vec<Vec<Step>> = (0..writers).map(|_| self.writer(alone)).collect();
         clients.extend((0..self.rng.within(1..3)).map(|_| self.reader()).collect::<Vec<_>>());
         let steps: usize = clients.iter().map(Vec::len).sum();
-        // Some crashes come while the store is still opening, most while the clients are at work.
-        let crash_after = match self.rng.below(8) {
-            _ if last => None,
-            0 => Some(self.rng.within(1..40) as u64),
-            1 | 2 => None,
-            _ => Some(self.rng.within(30..60 + steps * 5) as u64),
-        };
+        let crash_in_start = self.rng.chance(1, 8).then(|| self.rng.within(1..150) as u64);
+        let crash_in_work = self.rng.chance(3, 4).then(|| self.rng.within(1..2 + steps * 3) as u64);
+        let close = self.rng.chance(1, 2);
         Stretch {
             weather,
-            crash_after,
+            weather_at_start,
+            crash_in_start,
+            crash_in_work,
             clients,
-            close: last || self.rng.chance(1, 2),
+            close,
+        }
+    }
+
+    fn weather(&mut self) -> Weather {
+        let fair = Weather::FAIR;
+        match self.rng.below(12) {
+            0 => Weather { io_error: 0.03, ..fair },
+            1 => Weather { io_error: 0.01, ..fair },
+            2 => Weather {
+                io_error: 0.003,
+                ..fair
+            },
+            3 => Weather { no_space: 0.2, ..fair },
+            4 => Weather {
+                io_error: 0.01,
+                no_space: 0.05,
+            },
+            _ => fair,
         }
     }
 

@@ -8,8 +8,10 @@
 //!
 //! A crash during 1 leaves what is known as it was: the next start is judged against the same prefixes.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -32,6 +34,18 @@ pub(crate) struct Report {
     pub shutdowns: u64,
     pub flushes: u64,
     pub stormy: u64,
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Report) {
+        self.counts += other.counts;
+        self.stretches += other.stretches;
+        self.crashes_midway += other.crashes_midway;
+        self.crashes_at_rest += other.crashes_at_rest;
+        self.shutdowns += other.shutdowns;
+        self.flushes += other.flushes;
+        self.stormy += other.stormy;
+    }
 }
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -142,6 +156,7 @@ impl Stage {
                     let acknowledged = self.truth.acknowledged();
                     match node.flush().await {
                         Ok(()) => {
+                            self.truth.tell(|| "a flush is done".to_owned());
                             self.truth.settled(&acknowledged);
                             self.flushes.fetch_add(1, Ordering::Relaxed);
                         }
@@ -153,8 +168,8 @@ impl Stage {
         }
     }
 
-    /// One stretch, from the start of the store to its end. The power may be cut anywhere in it.
-    async fn play<D: Door>(self, door: D, stretch: Stretch, mut rng: Rng) {
+    /// Opens the store, looks at everything in it, and sends again what may be missing. The power may be cut anywhere.
+    async fn open<D: Door>(self, door: D, mut rng: Rng, opened: Rc<RefCell<Option<D::Node>>>) {
         let node = match door.open(Arc::clone(&self.universe)).await {
             Ok(node) => node,
             Err(trouble) => return self.truth.trouble("opening the store", &trouble),
@@ -171,11 +186,16 @@ impl Stage {
                 node.burst(shard, changes, self.truth.slip(shard)).await;
             }
         }
+        *opened.borrow_mut() = Some(node);
+    }
+
+    /// Lets the clients work side by side, and shuts the store down if that is asked for. The power may be cut anywhere.
+    async fn work<N: Node>(self, node: N, stretch: Stretch, rng: Rng) {
         let members = stretch.clients.into_iter().map(|steps| {
             let client: Local<()> = Box::pin(self.clone().client(node.clone(), steps));
             client
         });
-        crowd(members.collect(), rng.fork()).await;
+        crowd(members.collect(), rng).await;
         if stretch.close && self.truth.violation().is_none() {
             let acknowledged = self.truth.acknowledged();
             match node.close().await {
@@ -189,53 +209,80 @@ impl Stage {
     }
 }
 
-/// The run of one seed: its world, what it did, what was wrong.
+/// What is done in one run, from an empty disk to the last look.
+pub(crate) struct Course {
+    pub universe: Vec<PartitionKey>,
+    /// Where each partition lives.
+    pub shard_of: Vec<usize>,
+    /// An acknowledged change is durable; false: only after a flush.
+    pub durable_acks: bool,
+    pub stretches: Vec<Stretch>,
+}
+
+/// A run that has ended: its world, what it did, what was wrong.
 pub(crate) struct Run<W> {
     pub world: W,
     pub report: Report,
+    /// Disk operations of each stretch: until everything was read, and after it.
+    pub ops: Vec<[u64; 2]>,
     pub violation: Option<String>,
 }
 
 /// Runs `seed` in the world that `make` gives for it.
-pub(crate) fn run_seed<W: World>(seed: u64, make: impl FnOnce(u64, &Profile, &mut Rng) -> W) -> Run<W> {
+pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &Profile, &mut Rng) -> W) -> Run<W> {
     let mut rng = Rng::new(seed);
     let profile = Profile::draw(&mut rng);
-    let universe = Arc::new(universe(&mut rng));
-    let mut world = make(seed, &profile, &mut rng);
+    let universe = universe(&mut rng);
+    let world = make(seed, &profile, &mut rng);
     let shard_of: Vec<usize> = universe.iter().map(|partition| world.shard_of(partition)).collect();
+    let (count, durable_acks) = (profile.stretches, !profile.periodic);
+    let mut generator = Generator::new(rng.fork(), profile, universe.clone(), &shard_of);
+    let stretches = (0..count).map(|_| generator.stretch()).collect();
+    run_course(
+        world,
+        Course {
+            universe,
+            shard_of,
+            durable_acks,
+            stretches,
+        },
+        rng,
+        tell,
+    )
+}
+
+/// Runs a course, and after it takes a last look in fair weather: what the others left must be there.
+pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, tell: bool) -> Run<W> {
+    let universe = Arc::new(course.universe);
     let truth = Truth::new(
         Arc::clone(&universe),
-        shard_of.clone(),
+        course.shard_of,
         world.shards(),
-        !profile.periodic,
+        course.durable_acks,
     );
-    let stretches = profile.stretches;
-    let mut generator = Generator::new(rng.fork(), profile, Arc::clone(&universe), &shard_of);
     let stage = Stage {
         truth: truth.clone(),
         universe,
         flushes: Arc::default(),
         closed: Arc::default(),
     };
+    if tell {
+        truth.tell_all();
+    }
+    let count = course.stretches.len();
     let mut report = Report::default();
-    for nth in 0..=stretches {
-        let mut stretch = generator.stretch(nth == stretches);
-        if nth == stretches {
-            // The last look: what the others left must be there.
-            stretch.clients.clear();
-        }
-        let last = nth == stretches;
-        play(&mut world, &stage, stretch, &mut rng, &mut report);
-        if last && truth.violation().is_none() && !stage.closed.load(Ordering::Relaxed) {
+    let mut ops = Vec::with_capacity(count + 1);
+    let mut violation = None;
+    for (nth, stretch) in course.stretches.into_iter().chain([Stretch::last_look()]).enumerate() {
+        ops.push(play(&mut world, &stage, stretch, &mut rng, &mut report));
+        if nth == count && !stage.closed.load(Ordering::Relaxed) {
             truth.violate("the last shutdown, in fair weather, did not end".to_owned());
         }
-        if let Some(what) = truth.violation() {
-            report.counts = truth.counts();
-            return Run {
-                world,
-                report,
-                violation: Some(format!("in stretch {nth} of {stretches}: {what}")),
-            };
+        violation = truth
+            .violation()
+            .map(|what| format!("in stretch {} of {count}: {what}", nth + 1));
+        if violation.is_some() {
+            break;
         }
     }
     report.counts = truth.counts();
@@ -243,24 +290,57 @@ pub(crate) fn run_seed<W: World>(seed: u64, make: impl FnOnce(u64, &Profile, &mu
     Run {
         world,
         report,
-        violation: None,
+        ops,
+        violation,
     }
 }
 
-fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng, report: &mut Report) {
-    let rng = rng.fork();
-    stage.truth.set_weather(stretch.weather);
-    stage.closed.store(false, Ordering::Relaxed);
+/// One stretch, from the start of the store to the power cut; gives the disk operations of its two parts.
+fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng, report: &mut Report) -> [u64; 2] {
+    let (before, looking, working) = (world.ops(), rng.fork(), rng.fork());
     report.stretches += 1;
-    report.stormy += u64::from(stretch.weather != Weather::FAIR);
-    let (weather, crash_after) = (stretch.weather, stretch.crash_after);
-    let ended = world.stretch(weather, crash_after, |door| {
-        Box::pin(stage.clone().play(door, stretch, rng))
+    stage.closed.store(false, Ordering::Relaxed);
+    stage.truth.tell(|| {
+        let Stretch {
+            clients: _,
+            weather,
+            weather_at_start,
+            crash_in_start,
+            crash_in_work,
+            close,
+        } = &stretch;
+        format!("start: {weather_at_start:?} {crash_in_start:?}, then {weather:?} {crash_in_work:?}, shutdown: {close}")
     });
+    let door = world.start();
+    let opened = Rc::new(RefCell::new(None));
+    stage.truth.set_weather(stretch.weather_at_start);
+    let open = Box::pin(stage.clone().open(door, looking, Rc::clone(&opened)));
+    let mut ended = world.drive(stretch.weather_at_start, stretch.crash_in_start, open);
+    let between = world.ops();
+    let node = opened.borrow_mut().take();
+    if let Some(node) = node.filter(|_| ended == Ended::Done && stage.truth.violation().is_none()) {
+        if !stretch.weather.is_fair() {
+            // After a stormy start a fair day may still bring its wreckage.
+            stage.truth.set_weather(stretch.weather);
+        }
+        report.stormy += u64::from(stretch.weather != Weather::FAIR);
+        let (weather, crash) = (stretch.weather, stretch.crash_in_work);
+        ended = world.drive(weather, crash, Box::pin(stage.clone().work(node, stretch, working)));
+    }
+    let after = world.ops();
+    stage.truth.tell(|| {
+        format!(
+            "{ended:?} after {} and {} operations; power cut",
+            between - before,
+            after - between
+        )
+    });
+    world.cut();
     match ended {
         Ended::Done if stage.closed.load(Ordering::Relaxed) => report.shutdowns += 1,
         Ended::Done => report.crashes_at_rest += 1,
         Ended::Crashed => report.crashes_midway += 1,
         Ended::Stuck(what) => stage.truth.violate(format!("nobody can go on: {what}")),
     }
+    [between - before, after - between]
 }

@@ -78,11 +78,13 @@ struct Shard {
 struct Machine {
     fault: Fault,
     periodic: bool,
-    weather: Weather,
+    weather: Cell<Weather>,
     rng: RefCell<Rng>,
     ops: Cell<u64>,
-    crash_after: Option<u64>,
+    crash_at: Cell<Option<u64>>,
     off: Cell<bool>,
+    /// The client was done when it was last driven.
+    at_rest: Cell<bool>,
     shards: Vec<RefCell<Shard>>,
     shard_of: RefCell<Vec<usize>>,
     /// Each partition as its last reader saw it.
@@ -97,7 +99,7 @@ impl Machine {
     /// One operation of the disk; others go on meanwhile.
     async fn op(&self) {
         self.ops.set(self.ops.get() + 1);
-        if self.crash_after == Some(self.ops.get()) {
+        if self.crash_at.get() == Some(self.ops.get()) {
             self.off.set(true);
         }
         let mut polls = self.rng.borrow_mut().below(4);
@@ -124,7 +126,7 @@ impl Machine {
     async fn sync(&self, shard: usize) -> Result<(), Trouble> {
         let upto = self.shards[shard].borrow().log.len();
         self.op().await;
-        if self.shards[shard].borrow().poisoned || self.chance(self.weather.io_error) {
+        if self.shards[shard].borrow().poisoned || self.chance(self.weather.get().io_error) {
             self.shards[shard].borrow_mut().poisoned = true;
             return Err(Trouble::Failed("sync of the log: input/output error".to_owned()));
         }
@@ -160,7 +162,7 @@ impl Machine {
             self.sync(shard).await?;
         }
         match self.fault {
-            Fault::KeepsWhatItRefused if !self.weather.is_fair() && self.chance(0.1) => {
+            Fault::KeepsWhatItRefused if !self.weather.get().is_fair() && self.chance(0.1) => {
                 Err(Trouble::Refused("too busy".to_owned()))
             }
             _ => Ok(()),
@@ -260,7 +262,7 @@ impl Node for Toy {
     }
 
     async fn flush(&self) -> Result<(), Trouble> {
-        if self.0.chance(self.0.weather.no_space) {
+        if self.0.chance(self.0.weather.get().no_space) {
             return Err(Trouble::Failed("no space".to_owned()));
         }
         for shard in 0..self.0.shards.len() {
@@ -289,6 +291,7 @@ struct ToyWorld {
     rng: Rng,
     ops: u64,
     disk: Vec<Vec<Arc<Change>>>,
+    machine: Option<Rc<Machine>>,
     universe: RefCell<Vec<PartitionKey>>,
 }
 
@@ -301,6 +304,7 @@ impl ToyWorld {
             rng: rng.fork(),
             ops: 0,
             disk,
+            machine: None,
             universe: RefCell::default(),
         }
     }
@@ -343,12 +347,7 @@ impl World for ToyWorld {
         (universe.len() - 1) % self.disk.len()
     }
 
-    fn stretch(
-        &mut self,
-        weather: Weather,
-        crash_after: Option<u64>,
-        client: impl FnOnce(Toy) -> Pin<Box<dyn Future<Output = ()>>>,
-    ) -> Ended {
+    fn start(&mut self) -> Toy {
         let shards = self.disk.iter().map(|log| {
             RefCell::new(Shard {
                 log: log.clone(),
@@ -359,11 +358,12 @@ impl World for ToyWorld {
         let machine = Rc::new(Machine {
             fault: self.fault,
             periodic: self.periodic,
-            weather,
+            weather: Cell::new(Weather::FAIR),
             rng: RefCell::new(self.rng.fork()),
             ops: Cell::new(0),
-            crash_after,
+            crash_at: Cell::new(None),
             off: Cell::new(false),
+            at_rest: Cell::new(false),
             shards: shards.collect(),
             shard_of: RefCell::new(
                 (0..self.universe.borrow().len())
@@ -372,32 +372,50 @@ impl World for ToyWorld {
             ),
             stale: RefCell::default(),
         });
-        let mut client = client(Toy(Rc::clone(&machine)));
+        self.machine = Some(Rc::clone(&machine));
+        Toy(machine)
+    }
+
+    fn drive(
+        &mut self,
+        weather: Weather,
+        crash_after: Option<u64>,
+        mut client: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Ended {
+        let machine = Rc::clone(self.machine.as_ref().expect("it was started"));
+        machine.weather.set(weather);
+        machine.crash_at.set(crash_after.map(|ops| machine.ops.get() + ops));
         let mut cx = Context::from_waker(Waker::noop());
         let mut idle = 0;
-        let ended = loop {
+        loop {
             let before = machine.ops.get();
             if client.as_mut().poll(&mut cx).is_ready() {
-                break Ended::Done;
+                machine.at_rest.set(true);
+                return Ended::Done;
             }
+            machine.at_rest.set(false);
             if machine.off.get() {
-                break Ended::Crashed;
+                drop(client);
+                self.cut();
+                return Ended::Crashed;
             }
             idle = if machine.ops.get() == before { idle + 1 } else { 0 };
             if idle > 1_000 {
-                break Ended::Stuck("no operation was begun for long".to_owned());
+                return Ended::Stuck("no operation was begun for long".to_owned());
             }
-        };
-        drop(client);
+        }
+    }
+
+    fn cut(&mut self) {
+        let Some(machine) = self.machine.take() else { return };
         self.ops += machine.ops.get();
         for nth in 0..self.disk.len() {
             let mut shard = machine.shards[nth].borrow_mut();
-            if self.fault == Fault::ShutdownLosesTheEnd && ended == Ended::Done {
+            if self.fault == Fault::ShutdownLosesTheEnd && machine.at_rest.get() {
                 shard.durable = shard.durable.saturating_sub(1);
             }
             self.disk[nth] = self.survivors(&shard);
         }
-        ended
     }
 
     fn ops(&self) -> u64 {
@@ -406,7 +424,7 @@ impl World for ToyWorld {
 }
 
 fn run(fault: Fault, seed: u64) -> Run<ToyWorld> {
-    run_seed(seed, |_, profile, rng| ToyWorld::new(fault, profile, rng))
+    run_seed(seed, false, |_, profile, rng| ToyWorld::new(fault, profile, rng))
 }
 
 #[test]

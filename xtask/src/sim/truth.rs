@@ -64,6 +64,22 @@ pub(crate) struct Counts {
     pub troubles: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.pages += other.pages;
+        self.rows_read += other.rows_read;
+        self.recoveries += other.recoveries;
+        self.recovered_changes += other.recovered_changes;
+        self.lost_unacknowledged += other.lost_unacknowledged;
+        self.sent_again += other.sent_again;
+        self.troubles += other.troubles;
+    }
+}
+
 struct Inner {
     universe: Arc<Vec<PartitionKey>>,
     shard_of: Vec<usize>,
@@ -73,6 +89,8 @@ struct Inner {
     weather: Weather,
     violation: Option<String>,
     counts: Counts,
+    /// Whether everything that happens is told on stderr.
+    tell: bool,
 }
 
 /// The judge; every client holds a clone.
@@ -104,6 +122,13 @@ impl Slip {
         });
         let place = shard.sent.len() - 1;
         inner.counts.sent += 1;
+        let nth = self.shard;
+        inner.tell(|inner| {
+            format!(
+                "shard {nth} #{place} sent to {}: {change:?}",
+                inner.universe[change.partition]
+            )
+        });
         Ticket {
             truth: self.truth.clone(),
             shard: self.shard,
@@ -144,6 +169,8 @@ impl Ticket {
             Outcome::Refused => inner.counts.refused += 1,
             Outcome::Unknown | Outcome::Open => inner.counts.unknown += 1,
         }
+        let (nth, place) = (self.shard, self.place);
+        inner.tell(|_| format!("shard {nth} #{place}: {mark:?}"));
         if let Err(trouble) = outcome {
             inner.trouble("a write", trouble);
         }
@@ -200,8 +227,15 @@ impl Walk<'_> {
 }
 
 impl Inner {
+    fn tell(&self, what: impl FnOnce(&Self) -> String) {
+        if self.tell {
+            eprintln!("{}", what(self));
+        }
+    }
+
     fn trouble(&mut self, during: &str, trouble: &Trouble) {
         self.counts.troubles += 1;
+        self.tell(|_| format!("{during} {trouble}"));
         let expected = !self.weather.is_fair() && !matches!(trouble, Trouble::Wrong(_));
         if !expected && self.violation.is_none() {
             let weather = if self.weather.is_fair() {
@@ -234,11 +268,21 @@ impl Truth {
             weather: Weather::FAIR,
             violation: None,
             counts: Counts::default(),
+            tell: false,
         })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everything that happens from now on, on stderr.
+    pub(crate) fn tell_all(&self) {
+        self.inner().tell = true;
+    }
+
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        self.inner().tell(|_| what());
     }
 
     pub(crate) fn slip(&self, shard: usize) -> Slip {
@@ -304,6 +348,7 @@ impl Truth {
         let verdicts = shard
             .walk(ask.partition)
             .judge(began.shortest, longest, ask, after, page);
+        inner.tell(|_| format!("page of {} rows after {after:?} for {ask:?}", page.rows.len()));
         if let Some(first) = verdicts.iter().position(Option::is_none) {
             let shard = &mut inner.shards[began.shard];
             shard.seen = shard.seen.max(began.shortest + first);
@@ -363,6 +408,7 @@ impl Truth {
                     shard.base.entry(sent.change.partition).or_default().apply(&sent.change);
                 }
                 (shard.acked, shard.seen, shard.settled) = (0, 0, 0);
+                inner.tell(|_| format!("shard {nth}: recovered {first} (or {last}) of {longest} changes"));
                 inner.counts.recovered_changes += first as u64;
                 inner.counts.lost_unacknowledged += (longest - last) as u64;
                 inner.counts.sent_again += again.len() as u64;

@@ -1,0 +1,264 @@
+//! The engine in the simulator's world: the adapter that the clients drive.
+
+use std::future::{Future, poll_fn};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use engine::{Config, Error, Store, SyncMode};
+use model::{Mutation, Slice};
+use runtime::sim::{self, Faults, Outcome, Sim, Tear};
+use runtime::{Handle, ShardId};
+
+use super::convert::{self, KEYSPACE, Schemas};
+use super::data::{Ask, Change, PageView, PartitionKey, TABLES};
+use super::node::{Door, Ended, Node, Trouble, Weather, World};
+use super::plan::Profile;
+use super::truth::Slip;
+use crate::rng::Rng;
+
+/// Where the store lies on the simulated disk.
+pub(crate) const DIRECTORY: &str = "/store";
+
+/// Sorts what the engine says into what its clients may expect.
+fn trouble(error: Error) -> Trouble {
+    let why = error.to_string();
+    match error {
+        Error::Overloaded { .. } => Trouble::Refused(why),
+        Error::Io { .. } | Error::OutcomeUnknown { .. } | Error::Poisoned { .. } | Error::Closed => {
+            Trouble::Failed(why)
+        }
+        _ => Trouble::Wrong(why),
+    }
+}
+
+/// Settings small enough that a short history fills memtables, segments and caches.
+fn config(profile: &Profile, rng: &mut Rng) -> Config {
+    let mut config = Config::new(Path::new(DIRECTORY));
+    config.shards = Some(profile.shards);
+    config.memtable_bytes = 64 << 10;
+    config.block_cache_bytes = *rng.pick(&[0, 8 << 10, 1 << 20]);
+    config.log_segment_bytes = 64 << 10;
+    config.log_bytes_max = 256 << 10;
+    config.mutation_bytes_max = 32 << 10;
+    config.block_bytes = *rng.pick(&[256, 1 << 10, 16 << 10]);
+    if profile.periodic {
+        config.sync = SyncMode::Periodic {
+            period: Duration::from_millis(1 + rng.below(20) as u64),
+        };
+    }
+    config
+}
+
+/// The way into a store on shards that run.
+pub(crate) struct EngineDoor {
+    handle: Handle,
+    config: Config,
+}
+
+impl Door for EngineDoor {
+    type Node = EngineNode;
+
+    async fn open(self, universe: Arc<Vec<PartitionKey>>) -> Result<EngineNode, Trouble> {
+        let store = Store::open_on(self.handle, self.config).await.map_err(trouble)?;
+        let mut schemas = Vec::new();
+        for table in &TABLES {
+            schemas.push(match store.table(KEYSPACE, table.name) {
+                Some(schema) => schema,
+                None => store
+                    .create_table(convert::schema(table), true)
+                    .await
+                    .map_err(trouble)?,
+            });
+        }
+        Ok(EngineNode {
+            store,
+            schemas: Arc::new(schemas),
+            universe,
+        })
+    }
+}
+
+/// An open store.
+#[derive(Clone)]
+pub(crate) struct EngineNode {
+    store: Store,
+    schemas: Schemas,
+    universe: Arc<Vec<PartitionKey>>,
+}
+
+impl EngineNode {
+    fn mutation(&self, change: &Change) -> Mutation {
+        let partition = &self.universe[change.partition];
+        convert::mutation(&self.schemas[partition.table], partition, change)
+    }
+}
+
+type Write = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
+impl Node for EngineNode {
+    type Rest = Slice;
+
+    async fn burst(&self, shard: usize, changes: Vec<Arc<Change>>, slip: Slip) {
+        let mutations: Vec<Mutation> = changes.iter().map(|change| self.mutation(change)).collect();
+        let unheard = slip.clone();
+        // All writes are begun in one go on their own shard: the order in which they are first polled is the order of the
+        // log.
+        let done = self.store.call(ShardId(shard as u16), move |shard| async move {
+            let mut writes: Vec<_> = mutations
+                .into_iter()
+                .zip(&changes)
+                .map(|(mutation, change)| {
+                    let shard = std::rc::Rc::clone(&shard);
+                    let write: Write = Box::pin(async move { shard.apply(mutation).await });
+                    (Some(write), Arc::clone(change), None)
+                })
+                .collect();
+            poll_fn(move |cx| {
+                let mut waiting = false;
+                for (write, change, ticket) in &mut writes {
+                    let Some(future) = write else { continue };
+                    let is_first = ticket.is_none();
+                    match future.as_mut().poll(cx).map_err(trouble) {
+                        // Refused before it had a place.
+                        Poll::Ready(Err(why)) if is_first => {
+                            slip.failed_before_sent(&why);
+                            *write = None;
+                        }
+                        Poll::Ready(outcome) => {
+                            ticket.take().unwrap_or_else(|| slip.sent(change)).ended(&outcome);
+                            *write = None;
+                        }
+                        Poll::Pending => {
+                            waiting = true;
+                            if is_first {
+                                *ticket = Some(slip.sent(change));
+                            }
+                        }
+                    }
+                }
+                if waiting { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+        });
+        if let Err(error) = done.await {
+            unheard.failed_before_sent(&trouble(error));
+        }
+    }
+
+    async fn apply(&self, change: &Change) -> Result<(), Trouble> {
+        self.store.apply(self.mutation(change)).await.map_err(trouble)
+    }
+
+    async fn read(&self, ask: &Ask, rest: Option<&Slice>) -> Result<PageView<Slice>, Trouble> {
+        let partition = &self.universe[ask.partition];
+        let schema = &self.schemas[partition.table];
+        let page = self
+            .store
+            .read(convert::read(schema, partition, ask, rest))
+            .await
+            .map_err(trouble)?;
+        convert::page(schema, &TABLES[partition.table], &page)
+    }
+
+    async fn flush(&self) -> Result<(), Trouble> {
+        self.store.flush().await.map_err(trouble)
+    }
+
+    async fn pause(&self, micros: u64) {
+        sim::client_sleep(Duration::from_micros(micros)).await;
+    }
+
+    async fn close(self) -> Result<(), Trouble> {
+        self.store.close().await.map_err(trouble)
+    }
+}
+
+/// The simulated machine with the engine on it.
+pub(crate) struct EngineWorld {
+    pub sim: Sim,
+    config: Config,
+}
+
+impl EngineWorld {
+    /// The world of a seed.
+    pub(crate) fn of_seed(seed: u64, profile: &Profile, rng: &mut Rng) -> Self {
+        let tear = match rng.below(8) {
+            0 => Tear::KeepAll,
+            1 => Tear::DropAll,
+            2 => Tear::TornSectors,
+            _ => Tear::Seeded,
+        };
+        Self::new(seed, profile, tear, rng)
+    }
+
+    pub(crate) fn new(seed: u64, profile: &Profile, tear: Tear, rng: &mut Rng) -> Self {
+        let sim = Sim::new(sim::Config {
+            seed,
+            shards: profile.shards,
+            io_delay_us: 20..400,
+            p_io_error: 0.0,
+            p_no_space: 0.0,
+            tear,
+        });
+        Self {
+            sim,
+            config: config(profile, rng),
+        }
+    }
+}
+
+impl World for EngineWorld {
+    type Door = EngineDoor;
+
+    fn shards(&self) -> usize {
+        self.config.shards.unwrap_or(1)
+    }
+
+    fn shard_of(&self, partition: &PartitionKey) -> usize {
+        let shards = self.shards() as u16;
+        usize::from(model::shard_of(
+            model::token_of(&convert::partition_key(partition)),
+            shards,
+        ))
+    }
+
+    fn start(&mut self) -> EngineDoor {
+        EngineDoor {
+            handle: self.sim.start(),
+            config: self.config.clone(),
+        }
+    }
+
+    fn drive(
+        &mut self,
+        weather: Weather,
+        crash_after: Option<u64>,
+        client: Pin<Box<dyn Future<Output = ()>>>,
+    ) -> Ended {
+        let usual = self.sim.faults();
+        self.sim.set_faults(Faults {
+            p_io_error: weather.io_error,
+            p_no_space: weather.no_space,
+            ..usual
+        });
+        self.sim.crash_at_op(crash_after);
+        match self.sim.run(client) {
+            Outcome::Done(()) => Ended::Done,
+            Outcome::Crashed => Ended::Crashed,
+            Outcome::Stuck(what) => Ended::Stuck(what),
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.sim.is_running() {
+            self.sim.crash();
+        }
+    }
+
+    fn ops(&self) -> u64 {
+        self.sim.ops()
+    }
+}
