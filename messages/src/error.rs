@@ -1,12 +1,13 @@
 //! What can go wrong in a call of this crate, told apart by what the caller can do about it.
 
+use crate::MessageId;
 use std::fmt;
 
 /// The result of the calls of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// Not an id of a message: 0, negative, or the largest integers that leave no room for a cursor after them.
@@ -30,10 +31,24 @@ pub enum Error {
         /// The refused epoch, Unix milliseconds.
         epoch_ms: i64,
     },
+    /// The store was created with another epoch. Its ids count from there for ever.
+    OtherEpoch {
+        /// The store's epoch, Unix milliseconds.
+        present_ms: i64,
+        /// The epoch asked for, Unix milliseconds.
+        asked_ms: i64,
+    },
     /// A bucket window of no hours or of more than ten years.
     BadWindow {
         /// The refused length, hours.
         hours: u32,
+    },
+    /// The store was created with another bucket window.
+    OtherWindow {
+        /// The store's window, hours.
+        present_hours: u32,
+        /// The window asked for, hours.
+        asked_hours: u32,
     },
     /// More messages in one millisecond than import ids can tell apart.
     MillisecondFull {
@@ -45,6 +60,38 @@ pub enum Error {
         /// How far behind the latest line before it the latest straggler comes, milliseconds.
         lateness_ms: u64,
     },
+    /// The message is not there, or was deleted.
+    NotFound {
+        /// The message.
+        id: MessageId,
+    },
+    /// Somebody else wrote the message.
+    OtherAuthor {
+        /// The message.
+        id: MessageId,
+    },
+    /// A content above [`CONTENT_BYTES_MAX`](crate::CONTENT_BYTES_MAX).
+    ContentTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A name that is empty or above [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX).
+    BadName {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A table of the store is not what this crate has made.
+    OtherTable {
+        /// The table's name.
+        name: &'static str,
+    },
+    /// What the store holds about messages contradicts itself.
+    Malformed {
+        /// What.
+        what: String,
+    },
+    /// The engine's own.
+    Engine(engine::Error),
 }
 
 impl fmt::Display for Error {
@@ -54,7 +101,7 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "{text} is not a message id: ids are whole numbers from 1 to {}",
-                    crate::MessageId::MAX
+                    MessageId::MAX
                 )
             }
             Error::BeforeEpoch { unix_ms, epoch_ms } => {
@@ -69,6 +116,10 @@ impl fmt::Display for Error {
                 "an epoch of {epoch_ms} ms cannot be used: it must not lie before 1970, nor in the future, nor so long ago \
                  that 41 bits of milliseconds after it are over"
             ),
+            Error::OtherEpoch { present_ms, asked_ms } => write!(
+                f,
+                "the store's epoch is {present_ms} ms, fixed when it was created, and cannot become {asked_ms} ms"
+            ),
             Error::BadWindow { hours } => {
                 write!(
                     f,
@@ -76,18 +127,63 @@ impl fmt::Display for Error {
                     crate::Window::HOURS_MAX
                 )
             }
-            Error::MillisecondFull { unix_ms } => write!(
+            Error::OtherWindow {
+                present_hours,
+                asked_hours,
+            } => write!(
                 f,
-                "more than {} messages in the millisecond {unix_ms}",
-                crate::IMPORTS_PER_MILLISECOND
+                "the store's bucket window is {present_hours} hours, fixed when it was created, and cannot become {asked_hours}"
             ),
+            Error::MillisecondFull { unix_ms } => {
+                write!(
+                    f,
+                    "more than {} messages in the millisecond {unix_ms}",
+                    crate::IMPORTS_PER_MILLISECOND
+                )
+            }
             Error::OutOfOrder { lateness_ms } => write!(
                 f,
                 "lines come up to {lateness_ms} ms out of order, with too many different times in between to count their \
                  places in bounded memory: sort them by time first"
             ),
+            Error::NotFound { id } => write!(f, "there is no message {id} in this channel, or it was deleted"),
+            Error::OtherAuthor { id } => write!(f, "somebody else wrote message {id}"),
+            Error::ContentTooLong { bytes } => {
+                write!(
+                    f,
+                    "a content of {bytes} bytes; at most {} are allowed",
+                    crate::CONTENT_BYTES_MAX
+                )
+            }
+            Error::BadName { bytes: 0 } => f.write_str("a name may not be empty"),
+            Error::BadName { bytes } => write!(
+                f,
+                "a name of {bytes} bytes; at most {} are allowed",
+                crate::NAME_BYTES_MAX
+            ),
+            Error::OtherTable { name } => {
+                write!(
+                    f,
+                    "the store's table messages.{name} has other columns than messages need; use another store"
+                )
+            }
+            Error::Malformed { what } => write!(f, "the store contradicts itself: {what}"),
+            Error::Engine(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Engine(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<engine::Error> for Error {
+    fn from(error: engine::Error) -> Error {
+        Error::Engine(error)
+    }
+}

@@ -125,10 +125,8 @@ mod tests {
             let id = import_id(Epoch::DEFAULT, E + 5, place).unwrap();
             assert_eq!((id.time_ms(), id.worker(), id.sequence()), (5, worker, sequence));
         }
-        assert_eq!(
-            import_id(Epoch::DEFAULT, E + 5, 131_071),
-            Err(Error::MillisecondFull { unix_ms: E + 5 })
-        );
+        let full = import_id(Epoch::DEFAULT, E + 5, 131_071);
+        assert!(matches!(full, Err(Error::MillisecondFull { unix_ms }) if unix_ms == E + 5));
         assert!(import_id(Epoch::DEFAULT, E + crate::TIME_MS_MAX as i64, 131_070).is_ok());
         assert!(import_id(Epoch::DEFAULT, E - 1, 0).is_err());
     }
@@ -139,7 +137,7 @@ mod tests {
         for place in 0..IMPORTS_PER_MILLISECOND {
             assert!(ids.next(E + 1).is_ok(), "{place}");
         }
-        assert_eq!(ids.next(E + 1), Err(Error::MillisecondFull { unix_ms: E + 1 }));
+        assert!(matches!(ids.next(E + 1), Err(Error::MillisecondFull { .. })));
         assert!(ids.next(E - 1).is_err());
         assert_eq!(ids.next(E + 2).unwrap(), import_id(Epoch::DEFAULT, E + 2, 0).unwrap());
     }
@@ -152,7 +150,10 @@ mod tests {
         let mut wild = ImportIds::new(Epoch::DEFAULT, 1_000);
         wild.kept_max = 100;
         assert!((0..100).all(|i| wild.next(E + 1_000 - i).is_ok()));
-        assert_eq!(wild.next(E + 1), Err(Error::OutOfOrder { lateness_ms: 1_000 }));
+        assert!(matches!(
+            wild.next(E + 1),
+            Err(Error::OutOfOrder { lateness_ms: 1_000 })
+        ));
         assert!(wild.next(E + 1_000).is_ok());
     }
 

@@ -185,25 +185,50 @@ impl Generator {
         }
     }
 
-    /// The next id at the time `now_ms`, milliseconds since the store's epoch.
+    /// The id that comes next at the time `now_ms`, milliseconds since the store's epoch.
     ///
     /// # Errors
     /// [`Error::BeyondIds`], relative to the epoch, once 41 bits of milliseconds are over.
-    pub fn next(&mut self, now_ms: u64) -> Result<MessageId> {
-        if now_ms > self.time_ms {
-            (self.time_ms, self.next_sequence) = (now_ms, 0);
-        } else if self.next_sequence >= SEQUENCES {
-            (self.time_ms, self.next_sequence) = (self.time_ms + 1, 0);
-        }
-        if self.time_ms == 0 && self.worker == 0 && self.next_sequence == 0 {
-            self.next_sequence = 1; // 0 is not an id
-        }
-        let beyond = Error::BeyondIds {
-            unix_ms: i64::try_from(self.time_ms).unwrap_or(i64::MAX),
+    pub fn peek(&self, now_ms: u64) -> Result<MessageId> {
+        let (time_ms, sequence) = if now_ms > self.time_ms {
+            (now_ms, 0)
+        } else if self.next_sequence < SEQUENCES {
+            (self.time_ms, self.next_sequence)
+        } else {
+            (self.time_ms + 1, 0)
+        };
+        let sequence = if (time_ms, self.worker, sequence) == (0, 0, 0) {
+            1
+        } else {
+            sequence
+        }; // 0 is not an id
+        let beyond = || Error::BeyondIds {
+            unix_ms: i64::try_from(time_ms).unwrap_or(i64::MAX),
             epoch_ms: 0,
         };
-        let id = MessageId::from_parts(self.time_ms, self.worker, self.next_sequence).ok_or(beyond)?;
-        self.next_sequence += 1;
+        MessageId::from_parts(time_ms, self.worker, sequence).ok_or_else(beyond)
+    }
+
+    /// Gives the id that [`peek`](Self::peek) has shown.
+    ///
+    /// # Panics
+    /// If the generator has given it, or one after it, before.
+    pub fn take(&mut self, id: MessageId) {
+        let last = (self.time_ms, self.next_sequence);
+        assert!(
+            id.worker() == self.worker && (id.time_ms(), id.sequence()) >= last,
+            "an id is given once"
+        );
+        (self.time_ms, self.next_sequence) = (id.time_ms(), id.sequence() + 1);
+    }
+
+    /// Gives the next id at the time `now_ms`, milliseconds since the store's epoch.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn next(&mut self, now_ms: u64) -> Result<MessageId> {
+        let id = self.peek(now_ms)?;
+        self.take(id);
         Ok(id)
     }
 }
@@ -241,7 +266,7 @@ mod tests {
             "1e3",
         ] {
             let error = text.parse::<MessageId>().unwrap_err();
-            assert_eq!(error, Error::BadId(text.to_owned()));
+            assert!(matches!(error, Error::BadId(bad) if bad == text));
         }
         assert_eq!("1".parse::<MessageId>().unwrap(), MessageId::MIN);
         assert_eq!("9223372036854775806".parse::<MessageId>().unwrap(), MessageId::MAX);
@@ -256,16 +281,17 @@ mod tests {
     fn an_epoch_bounds_the_times() {
         let now = 1_700_000_000_000;
         let epoch = Epoch::new(1_072_915_200_000, now).unwrap();
-        assert_eq!(epoch.since(1_072_915_200_000), Ok(0));
-        assert_eq!(
-            epoch.since(1_072_915_199_999),
+        assert_eq!(epoch.since(1_072_915_200_000).unwrap(), 0);
+        let early = epoch.since(1_072_915_199_999);
+        assert!(matches!(
+            early,
             Err(Error::BeforeEpoch {
                 unix_ms: 1_072_915_199_999,
                 epoch_ms: 1_072_915_200_000
             })
-        );
+        ));
         let last = 1_072_915_200_000 + TIME_MS_MAX as i64;
-        assert_eq!(epoch.since(last), Ok(TIME_MS_MAX));
+        assert_eq!(epoch.since(last).unwrap(), TIME_MS_MAX);
         assert!(matches!(epoch.since(last + 1), Err(Error::BeyondIds { .. })));
         assert!(matches!(epoch.since(i64::MAX), Err(Error::BeyondIds { .. })));
         assert!(matches!(
@@ -273,7 +299,7 @@ mod tests {
             Err(Error::BeforeEpoch { .. } | Error::BeyondIds { .. })
         ));
         for bad in [-1, i64::MIN, i64::MAX, now + 1] {
-            assert_eq!(Epoch::new(bad, now), Err(Error::BadEpoch { epoch_ms: bad }));
+            assert!(matches!(Epoch::new(bad, now), Err(Error::BadEpoch { epoch_ms }) if epoch_ms == bad));
         }
         assert!(Epoch::new(0, now).is_ok());
         assert!(Epoch::new(0, TIME_MS_MAX as i64 + 1).is_err());

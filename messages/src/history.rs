@@ -1,0 +1,409 @@
+//! Scrolling through a channel.
+//!
+//! 1. The directory says which buckets can hold messages between the cursors; no other is looked at.
+//! 2. The nearest bucket is read first, for one row more than the page takes: `has_more` is a row seen, not a guess.
+//! 3. If it does not fill the page, the next ones are read at once, 2, 4, then 8 of them: quiet channels have many small buckets.
+//!
+//! A bucket's rows are one moment. Buckets are read newest first or oldest first, and a message becomes visible only when
+//! all before it in its channel are, so pages that follow each other by cursor give each message once and in order,
+//! whatever is sent, edited and deleted meanwhile.
+
+use crate::{
+    Bucket, Error, MessageId, Result,
+    bucket::hour_of,
+    local::{Local, is_message},
+    tables,
+};
+use engine::{Cost, Page, Read};
+use model::{Direction, Slice};
+use runtime::TaskClass;
+use std::rc::Rc;
+
+/// Buckets read at once at most.
+const BUCKETS_AT_ONCE: usize = 8;
+/// A page ends after the message that exceeds this many bytes, whatever its limit.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one read of the engine.
+const READ_BYTES: usize = 1 << 20;
+
+/// Which messages of a channel, and in which order.
+#[derive(Clone, Copy, Debug)]
+pub struct History {
+    /// Only messages with ids before this one.
+    pub before: Option<MessageId>,
+    /// Only messages with ids after this one.
+    pub after: Option<MessageId>,
+    /// Oldest first instead of newest first.
+    pub oldest_first: bool,
+    /// At most this many; the page is shorter if its messages exceed 8 MiB. At least 1.
+    pub limit: usize,
+}
+
+impl History {
+    /// The newest messages of a channel.
+    pub fn newest(limit: usize) -> History {
+        History {
+            before: None,
+            after: None,
+            oldest_first: false,
+            limit,
+        }
+    }
+
+    /// The page after one that ended with this message.
+    pub fn from(self, last: MessageId) -> History {
+        match self.oldest_first {
+            true => History {
+                after: Some(last),
+                ..self
+            },
+            false => History {
+                before: Some(last),
+                ..self
+            },
+        }
+    }
+
+    fn slice(&self) -> Slice {
+        let position = |id: MessageId| tables::message_position(id);
+        Slice {
+            start: self.before.map_or(Vec::new(), |id| tables::after(&position(id))),
+            end: self.after.map_or(vec![0xFF], |id| position(id).to_vec()),
+        }
+    }
+
+    fn direction(&self) -> Direction {
+        if self.oldest_first {
+            Direction::Reverse
+        } else {
+            Direction::Forward
+        }
+    }
+
+    /// The part of the directory that can have buckets between the cursors. Where the last of them begins is known only
+    /// from its window, so this reaches back a longest window further.
+    fn directory_slice(&self) -> Slice {
+        let hour = |id: MessageId| hour_of(id);
+        let oldest = |id| hour(id).saturating_sub(crate::Window::HOURS_MAX as i32);
+        Slice {
+            start: self
+                .before
+                .map_or(Vec::new(), |id| tables::bucket_position(hour(id)).to_vec()),
+            end: self
+                .after
+                .map_or(vec![0xFF], |id| tables::after(&tables::bucket_position(oldest(id)))),
+        }
+    }
+
+    fn admits(&self, bucket: &Bucket) -> bool {
+        !self.before.is_some_and(|id| bucket.is_after(id)) && !self.after.is_some_and(|id| bucket.is_before(id))
+    }
+}
+
+/// One message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: i64,
+    /// What.
+    pub content: &'a str,
+    /// When it was last edited, Unix milliseconds.
+    pub edited_ms: Option<i64>,
+}
+
+/// A page of a channel's messages.
+#[derive(Clone, Debug)]
+pub struct HistoryPage {
+    tables: tables::Tables,
+    parts: Vec<Part>,
+    len: usize,
+    has_more: bool,
+    cost: Cost,
+}
+
+/// Rows of one page of the engine, up to, not including, `to`.
+#[derive(Clone, Debug)]
+struct Part {
+    page: Page,
+    to: usize,
+}
+
+impl HistoryPage {
+    /// Number of messages.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether there are more messages after the last of this page, up to the other cursor.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// What the page cost.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// The messages, in the order that was asked for. Malformed rows are errors.
+    pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>>> {
+        let rows = self.parts.iter().flat_map(|part| part.page.rows().take(part.to));
+        rows.filter(|(_, row)| is_message(*row))
+            .map(|(position, row)| message(&self.tables, position, row))
+    }
+
+    /// The id of the last message: the cursor of the next page.
+    pub fn last_id(&self) -> Result<Option<MessageId>> {
+        let rows = self
+            .parts
+            .iter()
+            .rev()
+            .flat_map(|part| part.page.rows().take(part.to).rev());
+        let mut messages = rows.filter(|(_, row)| is_message(*row));
+        messages
+            .next()
+            .map(|(position, _)| tables::message_at(position))
+            .transpose()
+    }
+}
+
+/// Reads a message from its live row.
+pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::RowRef<'a>) -> Result<Message<'a>> {
+    let id = tables::message_at(position)?;
+    let (mut author, mut content, mut edited_ms) = (None, Some(""), None);
+    for cell in row.cells() {
+        let (model::CellKind::Live(value) | model::CellKind::Expiring { value, .. }) = cell.kind else {
+            continue;
+        };
+        if cell.column == tables.content {
+            content = std::str::from_utf8(value).ok();
+        } else if cell.column == tables.author_id {
+            author = value.try_into().ok().map(i64::from_be_bytes);
+        } else if cell.column == tables.edited_at {
+            edited_ms = value.try_into().ok().map(i64::from_be_bytes);
+        }
+    }
+    let malformed = || Error::Malformed {
+        what: format!("message {id} has no author, or its content is not text"),
+    };
+    Ok(Message {
+        id,
+        author: author.ok_or_else(malformed)?,
+        content: content.ok_or_else(malformed)?,
+        edited_ms,
+    })
+}
+
+impl Local {
+    /// A page of a channel's messages.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn history(&self, channel: i64, history: History) -> Result<HistoryPage> {
+        self.at_home(
+            channel,
+            move |home| async move { home.history_here(channel, history).await },
+        )
+        .await
+    }
+
+    async fn history_here(&self, channel: i64, history: History) -> Result<HistoryPage> {
+        let mut page = Filling {
+            history,
+            limit: history.limit.max(1),
+            bytes: 0,
+            parts: Vec::new(),
+            len: 0,
+            has_more: false,
+            cost: Cost::default(),
+        };
+        if history
+            .before
+            .zip(history.after)
+            .is_none_or(|(before, after)| after < before)
+        {
+            self.fill(channel, &mut page).await?;
+        }
+        let Filling {
+            parts,
+            len,
+            has_more,
+            cost,
+            ..
+        } = page;
+        Ok(HistoryPage {
+            tables: self.tables,
+            parts,
+            len,
+            has_more,
+            cost,
+        })
+    }
+
+    async fn fill(&self, channel: i64, page: &mut Filling) -> Result<()> {
+        let mut directory = Some(page.history.directory_slice());
+        let mut at_once = 1;
+        let history = page.history;
+        while let Some(slice) = directory.take() {
+            let (buckets, more) = self.buckets(channel, &slice, history.direction()).await?;
+            directory = more;
+            let mut buckets = buckets.into_iter().filter(|bucket| history.admits(bucket)).peekable();
+            while buckets.peek().is_some() {
+                let reads: Vec<_> = buckets
+                    .by_ref()
+                    .take(at_once)
+                    .map(|bucket| page.read(self, channel, bucket))
+                    .collect();
+                at_once = (2 * at_once).min(BUCKETS_AT_ONCE);
+                if self.fill_from(reads, page).await? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the page from these buckets, in order; true when it is full and known whether there is more.
+    async fn fill_from(&self, reads: Vec<Read>, page: &mut Filling) -> Result<bool> {
+        if let [read] = &reads[..] {
+            let first = self.shard.read(read.clone()).await?;
+            return self.fill_from_bucket(read.clone(), first, page).await;
+        }
+        let tasks = reads.into_iter().map(|read| {
+            let (shard, of) = (Rc::clone(&self.shard), read.clone());
+            (
+                read,
+                runtime::spawn(TaskClass::Request, "read a bucket", async move { shard.read(of).await }),
+            )
+        });
+        for (read, task) in tasks.collect::<Vec<_>>() {
+            let first = task.await?;
+            if self.fill_from_bucket(read, first, page).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn fill_from_bucket(&self, mut read: Read, first: Page, page: &mut Filling) -> Result<bool> {
+        let mut rows = first;
+        loop {
+            let more = rows.more().cloned();
+            if page.take(rows) {
+                return Ok(true);
+            }
+            let Some(more) = more else { return Ok(false) };
+            read = Read {
+                slice: more,
+                limit_rows: page.wanted(),
+                ..read
+            };
+            rows = self.shard.read(read.clone()).await?;
+        }
+    }
+
+    /// One message, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn get(&self, channel: i64, id: MessageId) -> Result<Option<OneMessage>> {
+        let key = tables::bucket_key(channel, Bucket::of(id, self.tables.window).id);
+        let page = self
+            .shard
+            .read(crate::local::one(&self.tables, key, &tables::message_position(id)))
+            .await?;
+        Ok(OneMessage::of(self.tables, page))
+    }
+}
+
+/// A page being filled.
+struct Filling {
+    history: History,
+    limit: usize,
+    bytes: usize,
+    parts: Vec<Part>,
+    len: usize,
+    has_more: bool,
+    cost: Cost,
+}
+
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.len >= self.limit || self.bytes >= PAGE_BYTES_MAX
+    }
+
+    /// Rows that the next read asks for: one more than there is room for.
+    fn wanted(&self) -> usize {
+        if self.is_full() {
+            1
+        } else {
+            (self.limit - self.len).saturating_add(1)
+        }
+    }
+
+    fn read(&self, local: &Local, channel: i64, bucket: Bucket) -> Read {
+        Read {
+            slice: self.history.slice(),
+            direction: self.history.direction(),
+            limit_rows: self.wanted(),
+            limit_bytes: READ_BYTES,
+            ..Read::partition(local.tables.messages, tables::bucket_key(channel, bucket.id))
+        }
+    }
+
+    /// Takes rows as far as there is room; true if a message was left over: then the page is done.
+    fn take(&mut self, page: Page) -> bool {
+        self.cost += page.cost();
+        let mut to = 0;
+        for (position, row) in page.rows() {
+            if is_message(row) {
+                if self.is_full() {
+                    self.has_more = true;
+                    break;
+                }
+                self.len += 1;
+                self.bytes += position.len() + row.bytes().len();
+            }
+            to += 1;
+        }
+        if to > 0 {
+            self.parts.push(Part { page, to });
+        }
+        self.has_more
+    }
+}
+
+/// One message, with its bytes.
+#[derive(Clone, Debug)]
+pub struct OneMessage {
+    tables: tables::Tables,
+    page: Page,
+}
+
+impl OneMessage {
+    fn of(tables: tables::Tables, page: Page) -> Option<OneMessage> {
+        let present = page.row(0).is_some_and(|(_, row)| is_message(row));
+        present.then_some(OneMessage { tables, page })
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn message(&self) -> Result<Message<'_>> {
+        let (position, row) = self.page.row(0).expect("made of a page with a row");
+        message(&self.tables, position, row)
+    }
+}

@@ -1,0 +1,329 @@
+//! What a shard knows of the channels whose home it is.
+//!
+//! - It gives their messages ids, and hands the messages to the log in the order of the ids.
+//! - It remembers their directory: which buckets have ever held a message.
+//! - It lets one conditional edit or delete of a message run at a time.
+
+use crate::{Bucket, Generator, MessageId};
+use runtime::sync::{Notify, Permit, Semaphore};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+/// Buckets remembered, in each of the two halves of the memory.
+const BUCKETS_REMEMBERED: usize = 100_000;
+
+/// The state of one shard.
+pub(crate) struct Home {
+    ids: RefCell<Generator>,
+    sending: RefCell<BTreeMap<i64, Sending>>,
+    pub directory: Directory,
+    /// One lock for each key that somebody holds or waits for.
+    locks: RefCell<BTreeMap<LockKey, Semaphore>>,
+}
+
+/// What a lock is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum LockKey {
+    /// A conditional edit or delete of a message.
+    Message(i64, MessageId),
+    /// Writing the directory's row of a bucket.
+    Bucket(i64, i32),
+    /// Giving a name an id.
+    Name(u8, i64),
+}
+
+/// Sends of a channel that are under way, all into one bucket.
+struct Sending {
+    bucket_id: i32,
+    under_way: usize,
+    ended: Notify,
+}
+
+impl Home {
+    /// The home state of the shard with this number; ids lie after the millisecond `time_ms`.
+    pub fn new(worker: u16, time_ms: u64) -> Home {
+        Home {
+            ids: RefCell::new(Generator::new(worker, time_ms)),
+            sending: RefCell::default(),
+            directory: Directory::default(),
+            locks: RefCell::default(),
+        }
+    }
+
+    /// The id that the next message gets at this time.
+    pub fn next_id(&self, now_ms: u64) -> crate::Result<MessageId> {
+        self.ids.borrow().peek(now_ms)
+    }
+
+    /// Takes the id that [`next_id`](Self::next_id) gave, without an await in between.
+    pub fn take_id(&self, id: MessageId) {
+        self.ids.borrow_mut().take(id);
+    }
+
+    /// Begins a send into a bucket of the channel. Sends into one bucket reach its log in order by themselves; before the
+    /// first send into another bucket, perhaps on another shard, those into the one before must have ended.
+    pub fn begin_send(self: &Rc<Self>, channel: i64, bucket_id: i32) -> Result<SendPass, runtime::sync::Notified> {
+        let mut sending = self.sending.borrow_mut();
+        let entry = sending.entry(channel).or_insert_with(|| Sending {
+            bucket_id,
+            under_way: 0,
+            ended: Notify::new(),
+        });
+        if entry.bucket_id != bucket_id && entry.under_way > 0 {
+            return Err(entry.ended.notified());
+        }
+        entry.bucket_id = bucket_id;
+        entry.under_way += 1;
+        Ok(SendPass {
+            home: Rc::clone(self),
+            channel,
+        })
+    }
+
+    /// Waits for the lock of `key`, in order of arrival.
+    pub async fn lock(self: &Rc<Self>, key: LockKey) -> Locked {
+        let semaphore = self
+            .locks
+            .borrow_mut()
+            .entry(key)
+            .or_insert_with(|| Semaphore::new(1))
+            .clone();
+        // Made before the wait: dropped in it, it takes the lock off the list.
+        let mut locked = Locked {
+            home: Rc::clone(self),
+            key,
+            permit: None,
+        };
+        locked.permit = Some(semaphore.acquire(1).await);
+        locked
+    }
+}
+
+/// A lock held, or waited for.
+pub(crate) struct Locked {
+    home: Rc<Home>,
+    key: LockKey,
+    permit: Option<Permit>,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.permit = None;
+        let mut locks = self.home.locks.borrow_mut();
+        // A lock that somebody waits for has been handed on by now.
+        if locks.get(&self.key).is_some_and(|lock| lock.available() == 1) {
+            locks.remove(&self.key);
+        }
+    }
+}
+
+/// A send under way.
+pub(crate) struct SendPass {
+    home: Rc<Home>,
+    channel: i64,
+}
+
+impl Drop for SendPass {
+    fn drop(&mut self) {
+        let mut sending = self.home.sending.borrow_mut();
+        let entry = sending
+            .get_mut(&self.channel)
+            .expect("a channel with a send under way is listed");
+        entry.under_way -= 1;
+        if entry.under_way == 0
+            && let Some(entry) = sending.remove(&self.channel)
+        {
+            entry.ended.notify_all();
+        }
+    }
+}
+
+/// The buckets that have ever held a message, as far as they are remembered: two generations, of which the elder is
+/// forgotten when the younger is full.
+#[derive(Default)]
+pub(crate) struct Directory {
+    young: RefCell<BTreeMap<i64, Known>>,
+    young_buckets: Cell<usize>,
+    old: RefCell<BTreeMap<i64, Known>>,
+    /// Buckets added so far.
+    additions: Cell<u64>,
+}
+
+/// What is known of a channel.
+#[derive(Clone, Default)]
+struct Known {
+    /// Newest first.
+    buckets: Rc<Vec<Bucket>>,
+    /// There are no others.
+    complete: bool,
+}
+
+impl Directory {
+    /// Whether the directory on disk has this bucket; if not known, look there.
+    pub fn has(&self, channel: i64, bucket: Bucket) -> bool {
+        self.with(channel, |known| {
+            known.is_some_and(|known| known.find(bucket.id).is_ok())
+        })
+    }
+
+    /// All buckets of the channel, newest first, if they are remembered.
+    pub fn all(&self, channel: i64) -> Option<Rc<Vec<Bucket>>> {
+        self.with(channel, |known| {
+            known
+                .filter(|known| known.complete)
+                .map(|known| Rc::clone(&known.buckets))
+        })
+    }
+
+    /// Remembers a bucket that is now in the directory on disk.
+    pub fn add(&self, channel: i64, bucket: Bucket) {
+        self.additions.set(self.additions.get() + 1);
+        self.make_room();
+        let mut young = self.young.borrow_mut();
+        let known = young
+            .entry(channel)
+            .or_insert_with(|| self.old.borrow_mut().remove(&channel).unwrap_or_default());
+        if let Err(place) = known.find(bucket.id) {
+            Rc::make_mut(&mut known.buckets).insert(place, bucket);
+            self.young_buckets.set(self.young_buckets.get() + 1);
+        }
+    }
+
+    /// A mark to give to [`remember`](Self::remember) with what is read from now on.
+    pub fn mark(&self) -> u64 {
+        self.additions.get()
+    }
+
+    /// Remembers all buckets of a channel, newest first, read since `mark`; unless something was added meanwhile.
+    pub fn remember(&self, channel: i64, buckets: Rc<Vec<Bucket>>, mark: u64) {
+        if mark == self.additions.get() && buckets.len() <= BUCKETS_REMEMBERED / 8 {
+            self.make_room();
+            self.young_buckets.set(self.young_buckets.get() + buckets.len() + 1);
+            self.old.borrow_mut().remove(&channel);
+            self.young.borrow_mut().insert(
+                channel,
+                Known {
+                    buckets,
+                    complete: true,
+                },
+            );
+        }
+    }
+
+    fn with<R>(&self, channel: i64, f: impl FnOnce(Option<&Known>) -> R) -> R {
+        if let Some(known) = self.young.borrow().get(&channel) {
+            return f(Some(known));
+        }
+        let Some(known) = self.old.borrow_mut().remove(&channel) else {
+            return f(None);
+        };
+        self.make_room();
+        self.young_buckets
+            .set(self.young_buckets.get() + known.buckets.len() + 1);
+        f(Some(self.young.borrow_mut().entry(channel).or_insert(known)))
+    }
+
+    fn make_room(&self) {
+        if self.young_buckets.get() >= BUCKETS_REMEMBERED {
+            *self.old.borrow_mut() = self.young.take();
+            self.young_buckets.set(0);
+        }
+    }
+}
+
+impl Known {
+    /// The place of a bucket among the others, newest first.
+    fn find(&self, id: i32) -> Result<usize, usize> {
+        self.buckets.binary_search_by(|bucket| id.cmp(&bucket.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Window;
+
+    fn bucket(id: i32) -> Bucket {
+        Bucket {
+            id,
+            window: Window::DEFAULT,
+        }
+    }
+
+    #[test]
+    fn the_directory_forgets_the_longest_unused_and_never_lies() {
+        let directory = Directory::default();
+        for channel in 0..1000 {
+            directory.add(channel, bucket(240));
+            for id in (0..200).rev() {
+                directory.add(channel, bucket(240 * id));
+            }
+            assert!(directory.has(0, bucket(480)), "a channel in use is kept");
+            assert_eq!(directory.all(channel), None);
+        }
+        assert!(!directory.has(1, bucket(240)));
+        assert!(directory.young.borrow().len() + directory.old.borrow().len() <= 2 * BUCKETS_REMEMBERED / 200 + 2);
+        assert!(directory.young.borrow()[&999].buckets.is_sorted_by(|a, b| a.id > b.id));
+    }
+
+    #[test]
+    fn what_was_read_before_an_addition_is_not_taken_for_complete() {
+        let directory = Directory::default();
+        let mark = directory.mark();
+        let read = Rc::new(vec![bucket(240)]);
+        directory.add(1, bucket(480));
+        directory.remember(1, Rc::clone(&read), mark);
+        assert_eq!(directory.all(1), None);
+        assert!(directory.has(1, bucket(480)));
+        directory.remember(1, Rc::new(vec![bucket(480), bucket(240)]), directory.mark());
+        directory.add(1, bucket(720));
+        assert_eq!(
+            directory.all(1).unwrap().iter().map(|b| b.id).collect::<Vec<_>>(),
+            [720, 480, 240]
+        );
+    }
+
+    #[test]
+    fn a_lock_is_listed_only_while_someone_holds_or_awaits_it() {
+        use std::{
+            future::Future,
+            pin::pin,
+            task::{Context, Poll, Waker},
+        };
+        let home = Rc::new(Home::new(0, 0));
+        let key = LockKey::Bucket(1, 2);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(home.lock(key));
+        let Poll::Ready(held) = first.as_mut().poll(&mut context) else {
+            panic!("a free lock is given at once")
+        };
+        let mut second = Box::pin(home.lock(key));
+        let mut third = Box::pin(home.lock(key));
+        assert!(second.as_mut().poll(&mut context).is_pending() && third.as_mut().poll(&mut context).is_pending());
+        drop(second);
+        drop(held);
+        assert_eq!(home.locks.borrow().len(), 1);
+        let Poll::Ready(held) = third.as_mut().poll(&mut context) else {
+            panic!("the next in line has it")
+        };
+        assert!(pin!(home.lock(key)).poll(&mut context).is_pending());
+        drop(held);
+        assert!(home.locks.borrow().is_empty());
+    }
+
+    #[test]
+    fn another_bucket_waits_for_the_sends_into_the_one_before() {
+        let home = Rc::new(Home::new(0, 0));
+        let first = home.begin_send(7, 0).ok().unwrap();
+        let second = home.begin_send(7, 0).ok().unwrap();
+        assert!(home.begin_send(7, 240).is_err() && home.begin_send(8, 240).is_ok());
+        drop(first);
+        assert!(home.begin_send(7, 240).is_err());
+        drop(second);
+        assert!(home.begin_send(7, 240).is_ok());
+        assert!(home.sending.borrow().is_empty());
+    }
+}

@@ -1,0 +1,313 @@
+//! The messages of a store as a task on one of its shards sees them.
+
+use crate::{
+    Bucket, CONTENT_BYTES_MAX, Error, MessageId, Result,
+    home::{Home, LockKey},
+    tables::{self, Tables},
+};
+use engine::{Read, Shard};
+use model::{Deletion, Direction, MutationBuilder, RowBuilder, RowRef, Slice};
+use runtime::ShardId;
+use std::{future::Future, rc::Rc};
+
+/// A timestamp of the engine further ahead of the clock than this comes from imported messages of the future, and gives no
+/// ids: microseconds.
+const IDS_AHEAD_MAX: i64 = 24 * 3600 * 1_000_000;
+
+/// Message history, on a shard's own thread. Calls go to the channel's home shard by themselves.
+#[derive(Clone)]
+pub struct Local {
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) home: Rc<Home>,
+    pub(crate) tables: Tables,
+}
+
+impl Local {
+    pub(crate) fn new(shard: Rc<Shard>, tables: Tables) -> Local {
+        let home = shard.extension(|| {
+            let now_ms = id_time(&tables, shard.timestamp()).unwrap_or(0);
+            Rc::new(Home::new(shard.id().0, now_ms))
+        });
+        Local {
+            home: Rc::clone(&home),
+            shard,
+            tables,
+        }
+    }
+
+    /// The shard that is the home of a channel.
+    pub fn home_of(&self, channel: i64) -> ShardId {
+        self.shard.owner(model::token_of(&tables::channel_key(channel)))
+    }
+
+    /// Runs `f` on the channel's home shard.
+    pub(crate) async fn at_home<R, F, Fut>(&self, channel: i64, f: F) -> Result<R>
+    where
+        F: FnOnce(Local) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        let home = self.home_of(channel);
+        if home == self.shard.id() {
+            return f(self.clone()).await;
+        }
+        let tables = self.tables;
+        let call = runtime::call(home, move || f(Local::new(Shard::current(), tables)));
+        call.await.map_err(stopped)?
+    }
+
+    /// Sends a message; when this returns it is on disk and every later page shows it. Messages of a channel become visible
+    /// in the order of their ids.
+    ///
+    /// # Errors
+    /// [`Error::ContentTooLong`]; [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Dropped, the message may have been sent or not.
+    pub async fn send(&self, channel: i64, author: i64, content: String) -> Result<MessageId> {
+        check_content(&content)?;
+        self.at_home(channel, move |home| async move {
+            home.send_here(channel, author, &content).await
+        })
+        .await
+    }
+
+    async fn send_here(&self, channel: i64, author: i64, content: &str) -> Result<MessageId> {
+        let (id, timestamp, bucket, _pass) = loop {
+            let timestamp = self.shard.timestamp();
+            let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
+            let bucket = Bucket::of(id, self.tables.window);
+            if !self.home.directory.has(channel, bucket) {
+                self.ensure_bucket(channel, bucket).await?;
+                continue;
+            }
+            match self.home.begin_send(channel, bucket.id) {
+                Ok(pass) => {
+                    // From here to the log there is no await: messages get there in the order of their ids.
+                    self.home.take_id(id);
+                    break (id, timestamp, bucket, pass);
+                }
+                Err(ended) => ended.await,
+            }
+        };
+        let mut row = RowBuilder::new();
+        self.put_message(&mut row, timestamp, author, content);
+        let mut mutation = MutationBuilder::new(self.tables.messages, &tables::bucket_key(channel, bucket.id));
+        mutation.row(&tables::message_position(id), row.finish());
+        self.shard.apply(mutation.build()).await?;
+        Ok(id)
+    }
+
+    /// The row of a new message.
+    pub(crate) fn put_message(&self, row: &mut RowBuilder, timestamp: i64, author: i64, content: &str) {
+        row.clear().liveness(timestamp);
+        row.cell(self.tables.author_id, timestamp, &author.to_be_bytes());
+        row.cell(self.tables.content, timestamp, content.as_bytes());
+    }
+
+    /// Sees to it that the directory on disk has the bucket. On the channel's home.
+    pub(crate) async fn ensure_bucket(&self, channel: i64, bucket: Bucket) -> Result<()> {
+        if self.home.directory.has(channel, bucket) {
+            return Ok(());
+        }
+        let _locked = self.home.lock(LockKey::Bucket(channel, bucket.id)).await;
+        if self.home.directory.has(channel, bucket) {
+            return Ok(());
+        }
+        let position = tables::bucket_position(bucket.id);
+        let key = tables::channel_key(channel);
+        let read = Read {
+            slice: tables::only(&position),
+            ..Read::partition(self.tables.buckets, key.clone())
+        };
+        let present = self.shard.read(read).await?;
+        if present.is_empty() {
+            let timestamp = self.shard.timestamp();
+            let mut row = RowBuilder::new();
+            row.liveness(timestamp);
+            row.cell(
+                self.tables.window_hours,
+                timestamp,
+                &bucket.window.hours().to_be_bytes(),
+            );
+            let mut mutation = MutationBuilder::new(self.tables.buckets, &key);
+            mutation.row(&position, row.finish());
+            self.shard.apply(mutation.build()).await?;
+        }
+        self.home.directory.add(channel, bucket);
+        Ok(())
+    }
+
+    /// Gives a message another content. With an author, only if that one wrote it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also if it was deleted: an edit brings nothing back. [`Error::OtherAuthor`],
+    /// [`Error::ContentTooLong`], [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Dropped, the message may have been edited or not.
+    pub async fn edit(&self, channel: i64, id: MessageId, author: Option<i64>, content: String) -> Result<()> {
+        check_content(&content)?;
+        self.at_home(channel, move |home| async move {
+            home.change(channel, id, author, |row, timestamp| {
+                let now_ms = runtime::time::unix_micros() / 1000;
+                row.cell(home.tables.content, timestamp, content.as_bytes());
+                row.cell(home.tables.edited_at, timestamp, &now_ms.to_be_bytes());
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Deletes a message. With an author, only if that one wrote it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also if it was deleted before; [`Error::OtherAuthor`], [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Dropped, the message may have been deleted or not.
+    pub async fn delete(&self, channel: i64, id: MessageId, author: Option<i64>) -> Result<()> {
+        self.at_home(channel, move |home| async move {
+            home.change(channel, id, author, |row, timestamp| {
+                row.deletion(Deletion::new(timestamp, runtime::time::unix_seconds()));
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Changes a message if it is there; changes of one message take turns, here at home.
+    async fn change(
+        &self,
+        channel: i64,
+        id: MessageId,
+        author: Option<i64>,
+        write: impl FnOnce(&mut RowBuilder, i64),
+    ) -> Result<()> {
+        let _locked = self.home.lock(LockKey::Message(channel, id)).await;
+        let (key, position) = (self.key_of(channel, id), tables::message_position(id));
+        let page = self.shard.read(one(&self.tables, key.clone(), &position)).await?;
+        let row = page
+            .row(0)
+            .map(|(_, row)| row)
+            .filter(|row| is_message(*row))
+            .ok_or(Error::NotFound { id })?;
+        if author.is_some_and(|author| tables::value(row, self.tables.author_id) != Some(&author.to_be_bytes())) {
+            return Err(Error::OtherAuthor { id });
+        }
+        // Later than everything in the row, also where that was written by another clock.
+        let timestamp = self.shard.timestamp().max(row.max_timestamp().saturating_add(1));
+        let mut change = RowBuilder::new();
+        write(&mut change, timestamp);
+        let mut mutation = MutationBuilder::new(self.tables.messages, &key);
+        mutation.row(&position, change.finish());
+        Ok(self.shard.apply(mutation.build()).await?)
+    }
+
+    fn key_of(&self, channel: i64, id: MessageId) -> Vec<u8> {
+        tables::bucket_key(channel, Bucket::of(id, self.tables.window).id)
+    }
+
+    /// The buckets of the channel's directory in this slice of it, in this order of clustering, and where to go on if there
+    /// are more. On the channel's home.
+    pub(crate) async fn buckets(
+        &self,
+        channel: i64,
+        slice: &Slice,
+        direction: Direction,
+    ) -> Result<(Vec<Bucket>, Option<Slice>)> {
+        let all = match self.home.directory.all(channel) {
+            Some(all) => all,
+            None => {
+                let mark = self.home.directory.mark();
+                let everything = Slice::all();
+                let (all, more) = self
+                    .read_buckets(channel, everything, Direction::Forward, DIRECTORY_PAGE)
+                    .await?;
+                if more.is_some() {
+                    // Too long to be remembered.
+                    return self
+                        .read_buckets(channel, slice.clone(), direction, DIRECTORY_PAGE)
+                        .await;
+                }
+                let all = Rc::new(all);
+                self.home.directory.remember(channel, Rc::clone(&all), mark);
+                all
+            }
+        };
+        let within = |bucket: &&Bucket| {
+            let position = tables::bucket_position(bucket.id);
+            slice.start.as_slice() <= &position[..] && &position[..] < slice.end.as_slice()
+        };
+        let buckets = match direction {
+            Direction::Forward => all.iter().filter(within).copied().collect(),
+            Direction::Reverse => all.iter().rev().filter(within).copied().collect(),
+        };
+        Ok((buckets, None))
+    }
+
+    async fn read_buckets(
+        &self,
+        channel: i64,
+        slice: Slice,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<(Vec<Bucket>, Option<Slice>)> {
+        let read = Read {
+            slice,
+            direction,
+            limit_rows: limit,
+            ..Read::partition(self.tables.buckets, tables::channel_key(channel))
+        };
+        let page = self.shard.read(read).await?;
+        let rows = page
+            .rows()
+            .map(|(position, row)| tables::bucket_of_row(&self.tables, position, row));
+        Ok((rows.collect::<Result<_>>()?, page.more().cloned()))
+    }
+}
+
+/// Rows of a directory read at once, and the most that a remembered one has.
+const DIRECTORY_PAGE: usize = 4096;
+/// Messages read at once when a channel is counted.
+pub(crate) const SUMMARY_PAGE: usize = 20_000;
+
+/// The read of one message.
+pub(crate) fn one(tables: &Tables, key: Vec<u8>, position: &[u8]) -> Read {
+    Read {
+        slice: tables::only(position),
+        limit_rows: 1,
+        ..Read::partition(tables.messages, key)
+    }
+}
+
+/// Whether a live row is a message, and not only cells that an `UPDATE` left where there is none.
+pub(crate) fn is_message(row: RowRef<'_>) -> bool {
+    row.liveness().is_some()
+}
+
+pub(crate) fn stopped(stopped: runtime::Stopped) -> Error {
+    Error::Engine(match stopped {
+        runtime::Stopped::Stopped => engine::Error::Closed,
+        runtime::Stopped::Panicked(shard) => engine::Error::Panicked { shard: shard.0 },
+    })
+}
+
+pub(crate) fn check_content(content: &str) -> Result<()> {
+    match content.len() {
+        bytes if bytes > CONTENT_BYTES_MAX => Err(Error::ContentTooLong { bytes }),
+        _ => Ok(()),
+    }
+}
+
+/// The milliseconds since the epoch that an id gets at this timestamp of the engine, which never steps back, also across
+/// a restart.
+fn id_time(tables: &Tables, timestamp: i64) -> Result<u64> {
+    let now = runtime::time::unix_micros();
+    let micros = if timestamp > now.saturating_add(IDS_AHEAD_MAX) {
+        now
+    } else {
+        timestamp
+    };
+    tables.epoch.since(micros.div_euclid(1000))
+}

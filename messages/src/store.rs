@@ -1,0 +1,314 @@
+//! The messages of a store, from any thread and any async runtime.
+
+use crate::{
+    Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage, Result, Window,
+    local,
+    tables::{self, Tables},
+};
+use engine::{Shard, Store};
+use model::Schema;
+use runtime::ShardId;
+use std::{future::Future, rc::Rc, sync::Arc};
+
+/// Where the store keeps its epoch: 8 bytes, little-endian, Unix milliseconds.
+const EPOCH_PROPERTY: &str = "messages.epoch_ms";
+/// Where it keeps its window: 4 bytes, little-endian, hours.
+const WINDOW_PROPERTY: &str = "messages.window_hours";
+
+/// How messages are kept. What is not given is taken from the store, and for a new store from the defaults.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Options {
+    /// The instant from which ids count, Unix milliseconds; fixed when the store is created. Default: 2015-01-01.
+    pub epoch_ms: Option<i64>,
+    /// How long a channel's bucket lasts; fixed when the store is created. Default: 10 days.
+    pub window: Option<Window>,
+}
+
+/// The messages of an open store. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct Messages {
+    store: Store,
+    tables: Tables,
+}
+
+/// What a channel holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChannelSummary {
+    /// Live messages.
+    pub messages: u64,
+    /// The oldest of them.
+    pub first: Option<MessageId>,
+    /// The newest of them.
+    pub last: Option<MessageId>,
+}
+
+impl Messages {
+    /// The messages of this store; makes their tables if it has none.
+    ///
+    /// # Errors
+    /// [`Error::OtherEpoch`], [`Error::OtherWindow`]: the store was created otherwise. [`Error::BadEpoch`],
+    /// [`Error::OtherTable`], [`Error::Engine`].
+    pub async fn open(store: Store, options: Options) -> Result<Messages> {
+        let epoch = fixed_epoch(&store, options.epoch_ms).await?;
+        let window = fixed_window(&store, options.window).await?;
+        let mut tables = Vec::new();
+        for schema in tables::schemas() {
+            let present = store.table(tables::KEYSPACE, &schema.name);
+            tables.push(match present {
+                Some(present) => present,
+                None => store.create_table(schema, true).await?,
+            });
+        }
+        let tables: [Arc<Schema>; 3] = tables.try_into().expect("one table for each definition");
+        let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
+        Ok(Messages { store, tables })
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tables(&self) -> Tables {
+        self.tables
+    }
+
+    /// The instant from which ids count.
+    pub fn epoch(&self) -> Epoch {
+        self.tables.epoch
+    }
+
+    /// How long a channel's bucket lasts.
+    pub fn window(&self) -> Window {
+        self.tables.window
+    }
+
+    /// The shard that is the home of a channel.
+    pub fn home_of(&self, channel: i64) -> ShardId {
+        self.store.shard_of(&tables::channel_key(channel))
+    }
+
+    /// The messages as a task on this shard sees them.
+    pub fn on(&self, shard: Rc<Shard>) -> Local {
+        Local::new(shard, self.tables)
+    }
+
+    /// Runs `f` on a shard.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], and what `f` gives.
+    pub fn call<R, F, Fut>(&self, to: ShardId, f: F) -> impl Future<Output = Result<R>> + Send + use<R, F, Fut>
+    where
+        F: FnOnce(Local) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        let tables = self.tables;
+        let call = self.store.call(to, move |shard| f(Local::new(shard, tables)));
+        async move { call.await? }
+    }
+
+    /// Sends a message, as [`Local::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send(
+        &self,
+        channel: i64,
+        author: i64,
+        content: String,
+    ) -> impl Future<Output = Result<MessageId>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.send(channel, author, content).await
+        })
+    }
+
+    /// Edits a message, as [`Local::edit`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn edit(
+        &self,
+        channel: i64,
+        id: MessageId,
+        author: Option<i64>,
+        content: String,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.edit(channel, id, author, content).await
+        })
+    }
+
+    /// Deletes a message, as [`Local::delete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(
+        &self,
+        channel: i64,
+        id: MessageId,
+        author: Option<i64>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.delete(channel, id, author).await
+        })
+    }
+
+    /// A page of a channel's messages, as [`Local::history`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn history(&self, channel: i64, history: History) -> impl Future<Output = Result<HistoryPage>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.history(channel, history).await
+        })
+    }
+
+    /// One message, as [`Local::get`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get(&self, channel: i64, id: MessageId) -> impl Future<Output = Result<Option<OneMessage>>> + Send + use<> {
+        self.call(
+            self.home_of(channel),
+            move |home| async move { home.get(channel, id).await },
+        )
+    }
+
+    /// Imports messages of one channel, as [`Local::import`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import(&self, channel: i64, messages: Vec<Import>) -> impl Future<Output = Result<Imported>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.import(channel, messages).await
+        })
+    }
+
+    /// The id of a name, given now if it has none, as [`Local::intern`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn intern(&self, kind: NameKind, name: String) -> impl Future<Output = Result<i64>> + Send + use<> {
+        let to = self.store.shard_of(name.as_bytes());
+        self.call(to, move |local| async move { local.intern(kind, &name).await })
+    }
+
+    /// The id of a name, if it has one, as [`Local::find`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(&self, kind: NameKind, name: String) -> impl Future<Output = Result<Option<i64>>> + Send + use<> {
+        let to = self.store.shard_of(name.as_bytes());
+        self.call(to, move |local| async move { local.find(kind, &name).await })
+    }
+
+    /// The name that has this id, as [`Local::name`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn name(&self, kind: NameKind, id: i64) -> impl Future<Output = Result<Option<String>>> + Send + use<> {
+        let to = self.store.shard_of(&tables::name_key(kind, id));
+        self.call(to, move |local| async move { local.name(kind, id).await })
+    }
+
+    /// The channels of one shard after `after`, at most `limit`, in the order of the store.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub async fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> Result<Vec<i64>> {
+        let keys = self
+            .store
+            .partitions(shard, self.tables.buckets, after.map(tables::channel_key), limit)
+            .await?;
+        let malformed = || Error::Malformed {
+            what: "a partition of the channel directory has no channel".to_owned(),
+        };
+        keys.iter()
+            .map(|key| {
+                key.as_slice()
+                    .try_into()
+                    .map(i64::from_be_bytes)
+                    .map_err(|_| malformed())
+            })
+            .collect()
+    }
+
+    /// Counts a channel's messages, reading all of them once.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub async fn summary(&self, channel: i64) -> Result<ChannelSummary> {
+        let summary = move |home: Local| async move {
+            let mut summary = ChannelSummary {
+                messages: 0,
+                first: None,
+                last: None,
+            };
+            let mut history = History::newest(local::SUMMARY_PAGE);
+            loop {
+                let page = home.history(channel, history).await?;
+                let ids = page.messages().map(|message| message.map(|message| message.id));
+                for id in ids {
+                    let id = id?;
+                    summary.messages += 1;
+                    summary.last = summary.last.or(Some(id));
+                    summary.first = Some(id);
+                }
+                match page.last_id()? {
+                    Some(last) if page.has_more() => history = history.from(last),
+                    _ => return Ok(summary),
+                }
+                runtime::breathe().await;
+            }
+        };
+        self.call(self.home_of(channel), summary).await
+    }
+}
+
+/// The store's epoch, which becomes the one asked for if it has none.
+async fn fixed_epoch(store: &Store, asked_ms: Option<i64>) -> Result<Epoch> {
+    if store.property(EPOCH_PROPERTY).is_none() {
+        let now_ms = runtime::time::unix_micros() / 1000;
+        let epoch = Epoch::new(asked_ms.unwrap_or(Epoch::DEFAULT.unix_ms()), now_ms)?;
+        store
+            .set_property_if_absent(EPOCH_PROPERTY, epoch.unix_ms().to_le_bytes().to_vec())
+            .await?;
+    }
+    let present_ms = store
+        .property(EPOCH_PROPERTY)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i64::from_le_bytes);
+    let present_ms = present_ms.ok_or_else(|| Error::Malformed {
+        what: "its epoch is not 8 bytes".to_owned(),
+    })?;
+    match asked_ms {
+        Some(asked_ms) if asked_ms != present_ms => Err(Error::OtherEpoch { present_ms, asked_ms }),
+        _ => Ok(Epoch::from_record(present_ms)),
+    }
+}
+
+/// The store's window, which becomes the one asked for if it has none.
+async fn fixed_window(store: &Store, asked: Option<Window>) -> Result<Window> {
+    if store.property(WINDOW_PROPERTY).is_none() {
+        let hours = asked.unwrap_or(Window::DEFAULT).hours();
+        store
+            .set_property_if_absent(WINDOW_PROPERTY, hours.to_le_bytes().to_vec())
+            .await?;
+    }
+    let present = store
+        .property(WINDOW_PROPERTY)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
+    let present = present.ok_or_else(|| Error::Malformed {
+        what: "its bucket window is not 4 bytes".to_owned(),
+    })?;
+    match asked {
+        Some(asked) if asked.hours() != present => Err(Error::OtherWindow {
+            present_hours: present,
+            asked_hours: asked.hours(),
+        }),
+        _ => Window::from_hours(present),
+    }
+}

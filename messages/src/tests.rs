@@ -1,0 +1,533 @@
+//! The whole crate over a real store, against a simple model.
+
+use crate::*;
+use engine::{Config, Store};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    task::Poll,
+};
+
+const E: i64 = Epoch::DEFAULT.unix_ms();
+const HOUR: i64 = 3_600_000;
+
+/// A directory on a file system with direct I/O, which the temporary one may not have.
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("messages-")
+        .tempdir_in(env!("CARGO_MANIFEST_DIR"))
+        .unwrap()
+}
+
+fn config(dir: &std::path::Path) -> Config {
+    Config {
+        shards: Some(2),
+        pin: false,
+        memtable_bytes: 1 << 20,
+        log_segment_bytes: 4 << 20,
+        ..Config::new(dir)
+    }
+}
+
+async fn open(dir: &std::path::Path, options: Options) -> Messages {
+    Messages::open(Store::open(config(dir)).await.unwrap(), options)
+        .await
+        .unwrap()
+}
+
+fn hourly() -> Options {
+    Options {
+        window: Some(Window::from_hours(1).unwrap()),
+        ..Options::default()
+    }
+}
+
+/// Runs `test` over a new store.
+fn with_store<F: Future<Output = ()>>(options: Options, test: impl FnOnce(Messages) -> F) {
+    let dir = folder();
+    runtime::block_on(async {
+        let messages = open(dir.path(), options).await;
+        test(messages.clone()).await;
+        messages.store().close().await.unwrap();
+    });
+}
+
+type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Runs them all at the same time.
+async fn join_all<T>(futures: Vec<Pinned<'_, T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.into_iter().map(Ok).collect();
+    std::future::poll_fn(move |context| {
+        let mut pending = false;
+        for slot in &mut running {
+            if let Ok(future) = slot {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(value) => *slot = Err(Some(value)),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return Poll::Pending;
+        }
+        let values = running
+            .iter_mut()
+            .map(|slot| slot.as_mut().err().and_then(Option::take).unwrap());
+        Poll::Ready(values.collect())
+    })
+    .await
+}
+
+/// A small random source, so that a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+fn import_of(ms: i64, place: u32, content: &str) -> Import {
+    Import {
+        id: import_id(Epoch::DEFAULT, E + ms, place).unwrap(),
+        unix_ms: E + ms,
+        author: 5,
+        content: content.to_owned(),
+    }
+}
+
+/// All messages that pages of this size give, following the cursor.
+async fn scroll(messages: &Messages, channel: i64, mut history: History) -> Vec<(MessageId, String, bool)> {
+    let mut all = Vec::new();
+    loop {
+        let page = messages.history(channel, history).await.unwrap();
+        assert!(page.len() <= history.limit);
+        for message in page.messages() {
+            let message = message.unwrap();
+            all.push((message.id, message.content.to_owned(), message.edited_ms.is_some()));
+        }
+        let last = page.last_id().unwrap();
+        assert_eq!(last, all.last().map(|(id, ..)| *id).filter(|_| !page.is_empty()));
+        if !page.has_more() {
+            return all;
+        }
+        assert!(page.len() == history.limit, "a page with more behind it is full");
+        history = history.from(last.unwrap());
+    }
+}
+
+#[test]
+fn model_history() {
+    for seed in 0..4 {
+        with_store(hourly(), |messages| async move {
+            let random = &mut Random(seed);
+            let mut model: BTreeMap<i64, BTreeMap<MessageId, (String, bool)>> = BTreeMap::new();
+            let mut deleted = BTreeSet::new();
+            for step in 0..400 {
+                let channel = random.below(3) as i64;
+                let of_channel = model.entry(channel).or_default();
+                let some = |random: &mut Random, of: &BTreeMap<MessageId, (String, bool)>| {
+                    of.keys().nth(random.below(of.len().max(1) as u64) as usize).copied()
+                };
+                match random.below(10) {
+                    0..=2 => {
+                        let content = format!("sent {step}");
+                        let id = messages.send(channel, 7, content.clone()).await.unwrap();
+                        assert!(of_channel.last_key_value().is_none_or(|(last, _)| *last < id));
+                        of_channel.insert(id, (content, false));
+                    }
+                    3..=4 => {
+                        // Few places in many hours, so that some are there already, or were deleted.
+                        let batch: BTreeMap<_, _> = (0..random.below(20))
+                            .map(|_| import_of(random.below(40) as i64 * HOUR / 2, random.below(6) as u32, "imported"))
+                            .map(|import| (import.id, import))
+                            .collect();
+                        let present =
+                            |id: &&MessageId| of_channel.contains_key(*id) || deleted.contains(&(channel, **id));
+                        let expected = batch.keys().filter(present).count() as u64;
+                        let imported = messages
+                            .import(channel, batch.values().cloned().collect())
+                            .await
+                            .unwrap();
+                        assert_eq!(
+                            imported,
+                            Imported {
+                                added: batch.len() as u64 - expected,
+                                present: expected
+                            }
+                        );
+                        for (id, import) in batch {
+                            if !deleted.contains(&(channel, id)) {
+                                of_channel.entry(id).or_insert((import.content, false));
+                            }
+                        }
+                    }
+                    5 => {
+                        if let Some(id) = some(random, of_channel) {
+                            messages
+                                .edit(channel, id, None, format!("edited {step}"))
+                                .await
+                                .unwrap();
+                            of_channel.insert(id, (format!("edited {step}"), true));
+                        }
+                    }
+                    6 => {
+                        if let Some(id) = some(random, of_channel) {
+                            messages.delete(channel, id, None).await.unwrap();
+                            of_channel.remove(&id);
+                            deleted.insert((channel, id));
+                        }
+                    }
+                    7 => {
+                        if let Some((_, id)) = deleted
+                            .iter()
+                            .nth(random.below(deleted.len().max(1) as u64) as usize)
+                            .filter(|(c, _)| *c == channel)
+                        {
+                            let edit = messages.edit(channel, *id, None, "revived".to_owned()).await;
+                            assert!(matches!(edit, Err(Error::NotFound { .. })), "{edit:?}");
+                            assert!(matches!(
+                                messages.delete(channel, *id, None).await,
+                                Err(Error::NotFound { .. })
+                            ));
+                        }
+                    }
+                    8 => {
+                        if let Some(id) = some(random, of_channel) {
+                            let one = messages.get(channel, id).await.unwrap().unwrap();
+                            let (content, edited) = &of_channel[&id];
+                            let message = one.message().unwrap();
+                            assert_eq!(
+                                (message.id, message.content, message.edited_ms.is_some()),
+                                (id, content.as_str(), *edited)
+                            );
+                        }
+                        if random.below(8) == 0 {
+                            messages.store().flush().await.unwrap();
+                        }
+                    }
+                    _ => {
+                        let history = History {
+                            before: some(random, of_channel).filter(|_| step % 3 == 0),
+                            after: some(random, of_channel).filter(|_| step % 5 == 0),
+                            oldest_first: random.below(2) == 0,
+                            limit: 1 + random.below(30) as usize,
+                        };
+                        let within = of_channel.iter().filter(|(id, _)| {
+                            history.before.is_none_or(|before| **id < before)
+                                && history.after.is_none_or(|after| **id > after)
+                        });
+                        let mut expected: Vec<_> = within
+                            .map(|(id, (content, edited))| (*id, content.clone(), *edited))
+                            .collect();
+                        if !history.oldest_first {
+                            expected.reverse();
+                        }
+                        assert_eq!(
+                            scroll(&messages, channel, history).await,
+                            expected,
+                            "seed {seed}, step {step}, {history:?}"
+                        );
+                    }
+                }
+            }
+            for (channel, of_channel) in model {
+                let summary = messages.summary(channel).await.unwrap();
+                let ids = (of_channel.first_key_value(), of_channel.last_key_value());
+                let expected = (of_channel.len() as u64, ids.0.map(|m| *m.0), ids.1.map(|m| *m.0));
+                assert_eq!((summary.messages, summary.first, summary.last), expected);
+            }
+        });
+    }
+}
+
+#[test]
+fn readers_see_each_message_once_and_in_order_while_it_is_written() {
+    with_store(hourly(), |messages| async move {
+        const WRITERS: usize = 8;
+        const EACH: usize = 40;
+        let (channel, done) = (3, std::cell::Cell::new(0));
+        let messages = &messages;
+        let done = &done;
+        let writer = |writer: usize| -> Pinned<'_, Vec<(MessageId, String)>> {
+            Box::pin(async move {
+                let mut sent = Vec::new();
+                for i in 0..EACH {
+                    let content = format!("{writer} {i}");
+                    sent.push((
+                        messages.send(channel, writer as i64, content.clone()).await.unwrap(),
+                        content,
+                    ));
+                }
+                done.set(done.get() + 1);
+                sent
+            })
+        };
+        let reader = |limit: usize| -> Pinned<'_, Vec<(MessageId, String)>> {
+            Box::pin(async move {
+                let mut history = History {
+                    oldest_first: true,
+                    ..History::newest(limit)
+                };
+                let mut seen = Vec::new();
+                loop {
+                    let ended = done.get() == WRITERS;
+                    let page = messages.history(channel, history).await.unwrap();
+                    for message in page.messages() {
+                        let message = message.unwrap();
+                        seen.push((message.id, message.content.to_owned()));
+                    }
+                    match page.last_id().unwrap() {
+                        Some(last) => history = history.from(last),
+                        None if ended => return seen,
+                        None => {}
+                    }
+                }
+            })
+        };
+        let tasks = (0..WRITERS).map(writer).chain([1, 3, 50].map(reader)).collect();
+        let mut results = join_all(tasks).await;
+        let seen = results.split_off(WRITERS);
+        let mut sent: Vec<_> = results.into_iter().flatten().collect();
+        sent.sort();
+        for seen in seen {
+            assert_eq!(seen, sent);
+        }
+    });
+}
+
+#[test]
+fn edits_that_race_with_a_delete_never_revive() {
+    with_store(Options::default(), |messages| async move {
+        let messages = &messages;
+        for round in 0..30 {
+            let id = messages.send(1, 1, "first".to_owned()).await.unwrap();
+            let edit = |n: usize| -> Pinned<'_, bool> {
+                Box::pin(async move { messages.edit(1, id, Some(1), format!("edit {n}")).await.is_ok() })
+            };
+            let delete = || -> Pinned<'_, bool> { Box::pin(async move { messages.delete(1, id, None).await.is_ok() }) };
+            let mut tasks: Vec<_> = (0..6).map(edit).collect();
+            tasks.insert(round % 7, delete());
+            tasks.insert(round % 3, delete());
+            let ok = join_all(tasks).await;
+            assert_eq!(
+                [ok[round % 3], ok[round % 7 + usize::from(round % 3 <= round % 7)]]
+                    .iter()
+                    .filter(|ok| **ok)
+                    .count(),
+                1
+            );
+            assert!(messages.get(1, id).await.unwrap().is_none());
+            assert!(messages.edit(1, id, None, "late".to_owned()).await.is_err());
+            assert!(messages.get(1, id).await.unwrap().is_none());
+        }
+        assert!(messages.history(1, History::newest(10)).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_author_changes_only_own_messages_and_content_is_bounded() {
+    with_store(Options::default(), |messages| async move {
+        let id = messages.send(1, 10, String::new()).await.unwrap();
+        assert!(matches!(
+            messages.edit(1, id, Some(11), "x".to_owned()).await,
+            Err(Error::OtherAuthor { .. })
+        ));
+        assert!(matches!(
+            messages.delete(1, id, Some(11)).await,
+            Err(Error::OtherAuthor { .. })
+        ));
+        let longest = "x".repeat(CONTENT_BYTES_MAX);
+        messages.edit(1, id, Some(10), longest.clone()).await.unwrap();
+        assert_eq!(
+            messages.get(1, id).await.unwrap().unwrap().message().unwrap().content,
+            longest
+        );
+        let over = "x".repeat(CONTENT_BYTES_MAX + 1);
+        assert!(matches!(
+            messages.edit(1, id, None, over.clone()).await,
+            Err(Error::ContentTooLong { bytes: 1_048_577 })
+        ));
+        assert!(matches!(
+            messages.send(1, 10, over).await,
+            Err(Error::ContentTooLong { .. })
+        ));
+        for n in 0..20 {
+            messages.send(1, n, longest.clone()).await.unwrap();
+        }
+        let page = messages.history(1, History::newest(1000)).await.unwrap();
+        assert!(
+            page.has_more() && (8..=10).contains(&page.len()),
+            "a page of long messages is cut: {}",
+            page.len()
+        );
+    });
+}
+
+#[test]
+fn an_imported_message_that_was_deleted_stays_deleted() {
+    with_store(Options::default(), |messages| async move {
+        // The last one is of the future: later than the delete's own clock.
+        let future = (runtime::time::unix_micros() / 1000 - E) + 5 * 365 * 24 * HOUR;
+        let file: Vec<_> = [5, 6, 7, future].map(|ms| import_of(ms, 0, "x")).to_vec();
+        assert_eq!(
+            messages.import(1, file.clone()).await.unwrap(),
+            Imported { added: 4, present: 0 }
+        );
+        for gone in [&file[1], &file[3]] {
+            messages.edit(1, gone.id, None, "y".to_owned()).await.unwrap();
+            messages.delete(1, gone.id, None).await.unwrap();
+        }
+        assert_eq!(
+            messages.import(1, file.clone()).await.unwrap(),
+            Imported { added: 0, present: 4 }
+        );
+        let left = scroll(&messages, 1, History::newest(10)).await;
+        assert_eq!(left.iter().map(|m| m.0).collect::<Vec<_>>(), [file[2].id, file[0].id]);
+        // Ids go on counting from today.
+        let sent = messages.send(1, 1, String::new()).await.unwrap();
+        assert!((sent.unix_ms(messages.epoch()) - runtime::time::unix_micros() / 1000).abs() < HOUR);
+    });
+}
+
+#[test]
+fn names_keep_their_ids_also_when_two_share_a_hash() {
+    let dir = folder();
+    runtime::block_on(async {
+        let messages = open(dir.path(), Options::default()).await;
+        let id = messages.intern(NameKind::Channel, "#a".to_owned()).await.unwrap();
+        assert_eq!(id, names::first_candidate(NameKind::Channel, "#a"));
+        // Another name sits where "#b" would: what a collision leaves.
+        let (taken, tables) = (names::first_candidate(NameKind::Channel, "#b"), messages.tables());
+        let mut row = model::RowBuilder::new();
+        row.liveness(1).cell(tables.name, 1, b"#squatter");
+        let mut mutation = model::MutationBuilder::new(tables.names, &tables::name_key(NameKind::Channel, taken));
+        messages
+            .store()
+            .apply(mutation.row(&[], row.finish()).build())
+            .await
+            .unwrap();
+        assert_eq!(messages.find(NameKind::Channel, "#b".to_owned()).await.unwrap(), None);
+        let next = messages.intern(NameKind::Channel, "#b".to_owned()).await.unwrap();
+        assert_eq!(next, names::next_candidate(taken));
+        let together = (0..8).map(|_| -> Pinned<'_, i64> {
+            Box::pin(async { messages.intern(NameKind::Author, "new".to_owned()).await.unwrap() })
+        });
+        let together: BTreeSet<_> = join_all(together.collect()).await.into_iter().collect();
+        assert_eq!(together.len(), 1);
+        // Two names that meet at one free id, at the same time.
+        let claim = |name: &'static str| -> Pinned<'_, naming::Holder> {
+            let call = messages.call(runtime::ShardId(0), move |local| async move {
+                local.holder(NameKind::Author, 77, name, true).await
+            });
+            Box::pin(async { call.await.unwrap() })
+        };
+        let holders = join_all(vec![claim("one"), claim("two")]).await;
+        assert!(
+            holders.contains(&naming::Holder::This) && holders.contains(&naming::Holder::Another),
+            "{holders:?}"
+        );
+        messages.store().close().await.unwrap();
+
+        let messages = open(dir.path(), Options::default()).await;
+        assert_eq!(messages.intern(NameKind::Channel, "#b".to_owned()).await.unwrap(), next);
+        assert_eq!(
+            messages.find(NameKind::Channel, "#a".to_owned()).await.unwrap(),
+            Some(id)
+        );
+        assert_eq!(
+            messages.name(NameKind::Channel, next).await.unwrap().as_deref(),
+            Some("#b")
+        );
+        assert_eq!(messages.name(NameKind::Channel, 12345).await.unwrap(), None);
+        assert!(matches!(
+            messages.intern(NameKind::Author, String::new()).await,
+            Err(Error::BadName { bytes: 0 })
+        ));
+        messages.store().close().await.unwrap();
+    });
+}
+
+#[test]
+fn epoch_and_window_are_fixed_when_the_store_is_created() {
+    let dir = folder();
+    runtime::block_on(async {
+        let early = Options {
+            epoch_ms: Some(1_072_915_200_000),
+            window: Some(Window::from_hours(24).unwrap()),
+        };
+        let messages = open(dir.path(), early).await;
+        let id = messages.send(1, 1, "x".to_owned()).await.unwrap();
+        messages.store().close().await.unwrap();
+
+        let store = Store::open(config(dir.path())).await.unwrap();
+        let other = Options {
+            epoch_ms: Some(0),
+            window: None,
+        };
+        let refused = Messages::open(store.clone(), other).await.err().unwrap();
+        assert!(
+            matches!(
+                refused,
+                Error::OtherEpoch {
+                    present_ms: 1_072_915_200_000,
+                    asked_ms: 0
+                }
+            ),
+            "{refused:?}"
+        );
+        let other = Options {
+            epoch_ms: None,
+            window: Some(Window::DEFAULT),
+        };
+        let refused = Messages::open(store.clone(), other).await.err().unwrap();
+        assert!(
+            matches!(
+                refused,
+                Error::OtherWindow {
+                    present_hours: 24,
+                    asked_hours: 240
+                }
+            ),
+            "{refused:?}"
+        );
+        let messages = Messages::open(store, Options::default()).await.unwrap();
+        assert_eq!(
+            (messages.epoch().unix_ms(), messages.window().hours()),
+            (1_072_915_200_000, 24)
+        );
+        assert!(messages.get(1, id).await.unwrap().is_some());
+        assert!(messages.send(1, 1, "y".to_owned()).await.unwrap() > id);
+        messages.store().close().await.unwrap();
+    });
+}
+
+#[test]
+fn channels_are_listed_once_each() {
+    with_store(hourly(), |messages| async move {
+        for channel in 0..40 {
+            messages
+                .import(channel, vec![import_of(0, 0, "x"), import_of(5 * HOUR, 0, "x")])
+                .await
+                .unwrap();
+        }
+        let mut all = BTreeSet::new();
+        for shard in 0..messages.store().shards() {
+            let mut after = None;
+            loop {
+                let some = messages.channels(runtime::ShardId(shard), after, 7).await.unwrap();
+                assert!(some.iter().all(|channel| all.insert(*channel)));
+                match some.last() {
+                    Some(last) => after = Some(*last),
+                    None => break,
+                }
+            }
+        }
+        assert!(all.into_iter().eq(0..40));
+    });
+}
