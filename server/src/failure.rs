@@ -1,5 +1,6 @@
 //! How a command ends when it does not end well: a status, and one sentence.
 
+use crate::time_text::Timestamp;
 use std::{fmt, path::Path};
 
 /// The end of a command that was refused or failed.
@@ -47,6 +48,19 @@ impl Failure {
 
 impl From<messages::Error> for Failure {
     fn from(error: messages::Error) -> Failure {
+        match error {
+            messages::Error::OtherEpoch { present_ms, asked_ms } => Failure::new(format_args!(
+                "the store's epoch is {}, fixed when it was created; it cannot become {}",
+                Timestamp(present_ms),
+                Timestamp(asked_ms)
+            )),
+            error => Failure::new(error),
+        }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Failure {
         Failure::new(error)
     }
 }

@@ -1,16 +1,21 @@
 //! The `scrollback` binary: its command line.
 
 mod cli;
+mod commands;
 mod failure;
 mod files;
 mod import;
+mod in_flight;
 mod output;
+mod progress;
+mod session;
 mod size;
 mod time_text;
 
 use clap::Parser;
-use cli::Cli;
+use cli::{Cli, Command};
 use failure::{Done, Failure};
+use output::Format;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -36,8 +41,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Done {
-    let _ = output::Format::choose(cli.format);
-    Err(Failure::new("not there yet"))
+    let format = Format::choose(cli.format);
+    match cli.command {
+        Command::Import(args) => import::run(args, format),
+        Command::Channels(args) => commands::channels::run(args, format),
+        Command::History(args) => commands::history::run(args, format),
+        Command::Send(args) => commands::change::send(args, cli.format),
+        Command::Edit(args) => commands::change::edit(args, format),
+        Command::Delete(args) => commands::change::delete(args, format),
+        Command::Check(args) => commands::check::run(args, format),
+        Command::Stats(args) => commands::stats::run(args, format),
+        Command::Sstable(command) => commands::sstable::run(command, format),
+        _ => Err(Failure::new("not there yet")),
+    }
 }
 
 /// Help and version go to standard output; anything else is one sentence on standard error, and status 2.

@@ -5,7 +5,10 @@
 //! 2. The store is opened or created, and the file is read again and written, many lines in flight, in memory that does
 //!    not grow with the file.
 
-pub mod check;
-pub mod input;
-pub mod line;
-pub mod lines;
+mod check;
+mod input;
+mod line;
+mod lines;
+mod run;
+
+pub use run::run;

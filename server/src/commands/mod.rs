@@ -1,0 +1,8 @@
+//! The commands over a store, one file each.
+
+pub mod change;
+pub mod channels;
+pub mod check;
+pub mod history;
+pub mod sstable;
+pub mod stats;

@@ -1,0 +1,45 @@
+//! Opening and closing the store of a command.
+
+use crate::failure::{Done, Failure};
+use engine::{Config, Store, is_store};
+use messages::{Messages, Options};
+use std::{future::Future, path::Path};
+
+/// Runs `command` over the store in `dir`, which must be there, and closes the store, whatever comes of it.
+pub fn with_store<T, F: Future<Output = Done<T>>>(dir: &Path, command: impl FnOnce(Messages) -> F) -> Done<T> {
+    present(dir)?;
+    with_config(Config::new(dir), Options::default(), command)
+}
+
+/// Runs `command` over the store of this configuration, which is created if it is not there, and closes the store.
+pub fn with_config<T, F: Future<Output = Done<T>>>(
+    config: Config,
+    options: Options,
+    command: impl FnOnce(Messages) -> F,
+) -> Done<T> {
+    runtime::block_on(async {
+        let store = Store::open(config).await?;
+        let done = match Messages::open(store.clone(), options).await {
+            Ok(messages) => command(messages).await,
+            Err(error) => Err(error.into()),
+        };
+        let closed = store.close().await;
+        let done = done?;
+        closed?;
+        Ok(done)
+    })
+}
+
+/// Refuses a directory that is no store.
+pub fn present(dir: &Path) -> Done {
+    if is_store(dir) {
+        return Ok(());
+    }
+    let what = match std::fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => "there is no store in this directory".to_owned(),
+        Ok(_) => "not a directory".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        Err(error) => format!("cannot be looked into: {error}"),
+    };
+    Err(Failure::new(format_args!("{}: {what}", dir.display())))
+}
