@@ -266,3 +266,54 @@ impl Drop for Sim {
         self.world.clear_clients();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{TaskClass, breathe, call, disk, spawn};
+
+    #[test]
+    fn nothing_is_left_of_a_simulation() {
+        for seed in 0..20 {
+            let mut sim = Sim::new(Config {
+                seed,
+                ..Config::default()
+            });
+            let world = Rc::downgrade(&sim.world);
+            for boot in 0..3 {
+                let node = sim.start();
+                sim.spawn_client(std::future::pending());
+                sim.spawn_client(client::client_sleep(Duration::from_secs(1_000_000)));
+                sim.crash_at_op((boot < 2).then_some(20));
+                let _outcome = sim.run(async move {
+                    let work = || async {
+                        let file = disk::File::create("/f".as_ref(), disk::CreateOptions::default()).await;
+                        let file = Rc::new(file);
+                        crate::set_root(Rc::clone(&file));
+                        for class in [TaskClass::Request, TaskClass::Flush, TaskClass::Maintenance] {
+                            let file = Rc::clone(&file);
+                            spawn(class, "endless", async move {
+                                loop {
+                                    breathe().await;
+                                    let _ = disk::sync_dir("/".as_ref()).await;
+                                    let _ = call(ShardId(1), || crate::time::sleep(Duration::from_millis(3))).await;
+                                    let _ = &file;
+                                }
+                            });
+                        }
+                        crate::time::sleep(Duration::from_millis(50)).await;
+                    };
+                    node.call(ShardId(0), work).await
+                });
+            }
+            drop(sim);
+            assert!(
+                world.upgrade().is_none(),
+                "seed {seed}: something still holds the simulation"
+            );
+        }
+    }
+}

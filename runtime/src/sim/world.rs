@@ -30,7 +30,7 @@ const STEP_NS: u64 = 200;
 const START_NS: u64 = 1_000_000_000;
 /// Where the wall clock starts: 2024-01-01, in microseconds since the Unix epoch.
 const START_MICROS: i64 = 1_704_067_200_000_000;
-/// How long a message to another shard may be on its way.
+/// How long a message to another shard may be on its way; one in 64 takes up to 50 times as long.
 const MESSAGE_NS_MAX: u64 = 20_000;
 /// How late a timer may fire.
 const TIMER_LATE_NS_MAX: u64 = 100_000;
@@ -255,7 +255,8 @@ impl World {
     }
 
     pub(super) fn send(&self, from: u16, to: ShardId, message: Message) {
-        let due = self.now.get() + self.rng.below(MESSAGE_NS_MAX);
+        let slow = if self.rng.below(64) == 0 { 50 } else { 1 };
+        let due = self.now.get() + self.rng.below(MESSAGE_NS_MAX * slow);
         let due = {
             let mut node = self.node.borrow_mut();
             let Some(node) = node.as_mut() else { return };
