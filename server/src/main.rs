@@ -2,12 +2,15 @@
 
 mod cli;
 mod commands;
+mod demo;
 mod failure;
 mod files;
 mod import;
 mod in_flight;
 mod output;
+mod pipe;
 mod progress;
+mod scratch;
 mod session;
 mod size;
 mod time_text;
@@ -52,6 +55,8 @@ fn run(cli: Cli) -> Done {
         Command::Check(args) => commands::check::run(args, format),
         Command::Stats(args) => commands::stats::run(args, format),
         Command::Sstable(command) => commands::sstable::run(command, format),
+        Command::Demo(args) => demo::run(args),
+        Command::DemoWorker(args) => demo::run_worker(args),
         _ => Err(Failure::new("not there yet")),
     }
 }

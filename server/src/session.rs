@@ -5,10 +5,21 @@ use engine::{Config, Store, is_store};
 use messages::{Messages, Options};
 use std::{future::Future, path::Path};
 
+/// Length of a log segment for commands: opening a store makes two of them for each shard, and most commands write little.
+const LOG_SEGMENT_BYTES: u32 = 4 << 20;
+
+/// The configuration of a command.
+pub fn config(dir: &Path) -> Config {
+    Config {
+        log_segment_bytes: LOG_SEGMENT_BYTES,
+        ..Config::new(dir)
+    }
+}
+
 /// Runs `command` over the store in `dir`, which must be there, and closes the store, whatever comes of it.
 pub fn with_store<T, F: Future<Output = Done<T>>>(dir: &Path, command: impl FnOnce(Messages) -> F) -> Done<T> {
     present(dir)?;
-    with_config(Config::new(dir), Options::default(), command)
+    with_config(config(dir), Options::default(), command)
 }
 
 /// Runs `command` over the store of this configuration, which is created if it is not there, and closes the store.

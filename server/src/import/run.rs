@@ -57,7 +57,7 @@ pub fn run(args: cli::Import, format: Format) -> Done {
     let config = Config {
         shards: args.shards.map(usize::from),
         memtable_bytes: args.memtable_bytes.as_usize(),
-        ..Config::new(dir)
+        ..session::config(dir)
     };
     config.validate().map_err(Failure::usage)?;
     let options = Options {
