@@ -413,8 +413,22 @@ impl Drop for Inner {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the directory is locked before a shard runs")]
+fn create_dir(dir: &Path) -> Result<()> {
+    let failed = |source| Error::Io {
+        op: "create directory",
+        path: dir.to_owned(),
+        offset: 0,
+        source: Arc::new(source),
+    };
+    std::fs::create_dir_all(dir).map_err(failed)
+}
+
 /// Locks the directory and checks what the shards need.
 fn prepare(dir: &Path, shards: usize) -> Result<(runtime::checks::DirectoryLock, runtime::checks::Report)> {
+    if !dir.is_dir() {
+        create_dir(dir)?;
+    }
     let lock = runtime::checks::lock_directory(dir)?;
     let report = runtime::checks::startup(dir, shards)?;
     Ok((lock, report))

@@ -26,14 +26,26 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
         token_first: i64::MIN,
         token_last: i64::MAX,
     };
-    let position = LogPosition { segment: 3, offset: 65_536 };
-    let log = |clean| Edit::Log { shard: 1, log: LogRecord { floor: 3, clean } };
+    let position = LogPosition {
+        segment: 3,
+        offset: 65_536,
+    };
+    let log = |clean| Edit::Log {
+        shard: 1,
+        log: LogRecord { floor: 3, clean },
+    };
     vec![
         (
             RecordKind::Edits,
             vec![
-                Edit::Identity { host_id: *b"0123456789abcdef", shards: 2 },
-                Edit::Property { key: "messages.epoch".into(), value: b"1420070400000".to_vec() },
+                Edit::Identity {
+                    host_id: *b"0123456789abcdef",
+                    shards: 2,
+                },
+                Edit::Property {
+                    key: "messages.epoch".into(),
+                    value: b"1420070400000".to_vec(),
+                },
                 Edit::CreateTable(schema),
                 log(false),
             ],
@@ -41,10 +53,25 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
         (RecordKind::Vouch, Vec::new()),
         (
             RecordKind::Edits,
-            vec![Edit::AddFile(file(1025)), Edit::FlushedUpTo { shard: 1, table: TableId(1), position }, log(false)],
+            vec![
+                Edit::AddFile(file(1025)),
+                Edit::FlushedUpTo {
+                    shard: 1,
+                    table: TableId(1),
+                    position,
+                },
+                log(false),
+            ],
         ),
         (RecordKind::Vouch, Vec::new()),
-        (RecordKind::Edits, vec![Edit::AddFile(file(2049)), Edit::RemoveFile { generation: 1025 }, log(true)]),
+        (
+            RecordKind::Edits,
+            vec![
+                Edit::AddFile(file(2049)),
+                Edit::RemoveFile { generation: 1025 },
+                log(true),
+            ],
+        ),
         (RecordKind::Vouch, Vec::new()),
     ]
 }
@@ -54,7 +81,14 @@ fn write() -> Vec<u8> {
     for (sequence, (kind, edits)) in records().into_iter().enumerate() {
         let payload = encode_edits(&edits);
         let mut record = vec![0; format::padded_len(payload.len())];
-        format::encode(kind, 0x5C_011B_AC4, sequence as u64, file.len() as u64, &payload, &mut record);
+        format::encode(
+            kind,
+            0x5C01_1BAC,
+            sequence as u64,
+            file.len() as u64,
+            &payload,
+            &mut record,
+        );
         file.extend_from_slice(&record);
     }
     file.resize(file.len() + 2 * format::RECORD_ALIGN, 0);
@@ -68,7 +102,9 @@ fn dump(bytes: &[u8]) -> String {
 
 #[expect(clippy::disallowed_methods, reason = "a test's own files; no shard runs")]
 fn golden(name: &str, now: &[u8]) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/manifest/v1").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden/manifest/v1")
+        .join(name);
     if std::env::var_os("SCROLLBACK_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(&path, now).expect("written");
@@ -79,12 +115,18 @@ fn golden(name: &str, now: &[u8]) -> Vec<u8> {
 #[test]
 fn today_writes_exactly_version_1() {
     let now = write();
-    assert!(golden("MANIFEST", &now) == now, "the bytes of a manifest have changed: that is a new version");
+    assert!(
+        golden("MANIFEST", &now) == now,
+        "the bytes of a manifest have changed: that is a new version"
+    );
 }
 
 #[test]
 fn today_reads_version_1() {
     let file = golden("MANIFEST", &write());
     let text = dump(&file);
-    assert_eq!(String::from_utf8(golden("MANIFEST.txt", text.as_bytes())).expect("UTF-8"), text);
+    assert_eq!(
+        String::from_utf8(golden("MANIFEST.txt", text.as_bytes())).expect("UTF-8"),
+        text
+    );
 }

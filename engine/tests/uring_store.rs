@@ -19,9 +19,10 @@ fn config(dir: &Path) -> Config {
 
 #[test]
 fn what_was_written_is_there_after_closing_and_after_dropping() {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let dir = root.path().join("made/by/opening");
     runtime::block_on(async {
-        let store = Store::open(config(dir.path())).await.expect("opens");
+        let store = Store::open(config(&dir)).await.expect("opens");
         let schema = store.create_table(common::chat(), true).await.expect("table");
         for batch in 0..40 {
             let ids = batch * 100 + 1..=(batch + 1) * 100;
@@ -35,12 +36,12 @@ fn what_was_written_is_there_after_closing_and_after_dropping() {
             "the memtable is small enough to be flushed"
         );
         assert!(
-            matches!(Store::open(config(dir.path())).await, Err(Error::Refused { .. })),
+            matches!(Store::open(config(&dir)).await, Err(Error::Refused { .. })),
             "open elsewhere"
         );
         store.apply(delete(&schema, 1, 1, 10_000)).await.expect("deleted");
         store.close().await.expect("closed");
-        let store = Store::open(config(dir.path())).await.expect("opens again");
+        let store = Store::open(config(&dir)).await.expect("opens again");
         assert_eq!(
             store.recoveries().iter().map(|r| r.records).sum::<u64>(),
             0,
@@ -53,7 +54,7 @@ fn what_was_written_is_there_after_closing_and_after_dropping() {
         drop(store);
         let store = Store::open(Config {
             shards: None,
-            ..config(dir.path())
+            ..config(&dir)
         })
         .await
         .expect("opens after a drop");
@@ -70,6 +71,6 @@ fn what_was_written_is_there_after_closing_and_after_dropping() {
         assert_eq!(count, 4000);
         store.close().await.expect("closed");
     });
-    let checked = scrollback_engine::check::check(dir.path(), |_, _| {}).expect("a closed store");
+    let checked = scrollback_engine::check::check(&dir, |_, _| {}).expect("a closed store");
     assert_eq!(checked.damaged, []);
 }

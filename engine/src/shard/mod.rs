@@ -21,7 +21,7 @@ use applied::Applied;
 use commitlog::{Log, LogPosition};
 use model::{Schema, TableId, Token};
 use runtime::ShardId;
-use runtime::sync::{Gate, Notify};
+use runtime::sync::{Gate, Mutex, Notify};
 use sstable::BlockCache;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -52,6 +52,8 @@ pub struct Shard {
     reserved: Cell<usize>,
     waiting_writers: Cell<usize>,
     room: Notify,
+    /// Held by the writer that waits for room: those behind it wait in its queue.
+    admission: Mutex<()>,
     flush_wanted: Notify,
     flushed: Notify,
     /// Why flushes fail at present.

@@ -15,7 +15,7 @@ use crate::stats::Recovery;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
 use model::{MutationRef, Schema, TableId};
-use runtime::sync::{Gate, Notify};
+use runtime::sync::{Gate, Mutex, Notify};
 use runtime::{TaskClass, disk};
 use sstable::BlockCache;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -72,6 +72,7 @@ impl Shard {
             reserved: Cell::new(0),
             waiting_writers: Cell::new(0),
             room: Notify::new(),
+            admission: Mutex::new(()),
             flush_wanted: Notify::new(),
             flushed: Notify::new(),
             flush_trouble: RefCell::new(None),

@@ -1,6 +1,7 @@
 //! The life of a write on its shard (DESIGN §5):
 //!
-//! 1. *Admission*: room in the shard's memory, or a wait of at most `admission_timeout`, or [`Error::Overloaded`].
+//! 1. *Admission*: room in the shard's memory and log, or a wait of at most `admission_timeout` in a fair queue, or
+//!    [`Error::Overloaded`].
 //! 2. *Log*: the mutation's bytes are copied once, into the open group.
 //! 3. *Apply*: when the group's synchronous write is done, its records go to the memtables in log order, so that no reader
 //!    sees what a crash could take back. In periodic mode this happens at once.
@@ -76,8 +77,10 @@ impl Shard {
         );
         self.table(view.table())?;
         let _pass = self.writers.enter().ok_or(Error::Closed)?;
-        self.admit(bytes).await?;
-        let position = self.append(mutation.bytes()).await?;
+        let position = match self.append_at_once(mutation.bytes())? {
+            Some(position) => position,
+            None => self.append_in_turn(mutation.bytes()).await?,
+        };
         add(&self.counters.writes, 1);
         add(&self.counters.written_bytes, bytes as u64);
         let at_once = matches!(self.config.sync, SyncMode::Periodic { .. }) || runtime::broken(Break::ApplyBeforeSync);
@@ -92,20 +95,55 @@ impl Shard {
         Ok(Some(self.applied.wait(position)))
     }
 
-    async fn append(&self, record: &[u8]) -> Result<LogPosition> {
-        loop {
-            match self.log().append(record) {
-                Ok(position) => return Ok(position),
-                Err(AppendError::Full) => self.log_room(record.len()).await?,
-                Err(error @ AppendError::TooLarge { .. }) => return Err(Error::invalid(error.to_string())),
-                Err(AppendError::Poisoned(first)) => {
-                    return Err(Error::Poisoned {
-                        what: first.to_string(),
-                    });
-                }
-                Err(_) => return Err(Error::Closed),
-            }
+    /// Logs a record if nobody waits and there is room for it.
+    fn append_at_once(&self, record: &[u8]) -> Result<Option<LogPosition>> {
+        self.check_writable()?;
+        if self.waiting_writers.get() > 0 || self.is_full(record.len()) {
+            return Ok(None);
         }
+        match self.log().append(record) {
+            Err(AppendError::Full) => Ok(None),
+            appended => Ok(Some(appended.map_err(refused)?)),
+        }
+    }
+
+    /// Waits for room in memory and in the log behind all who wait already, so that no write overtakes another, and logs the
+    /// record.
+    async fn append_in_turn(&self, record: &[u8]) -> Result<LogPosition> {
+        if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
+            return Err(Error::Overloaded {
+                what: format!("{WAITING_WRITERS_MAX} writers wait for room already"),
+            });
+        }
+        let _waiting = Counted::enter(&self.waiting_writers);
+        let wait = async {
+            let _turn = self.admission.lock().await;
+            while self.is_full(record.len()) {
+                self.room.notified().await;
+                self.check_writable()?;
+            }
+            loop {
+                self.check_writable()?;
+                match self.log().append(record) {
+                    Err(AppendError::Full) => self.log_room(record.len()).await?,
+                    appended => return appended.map_err(refused),
+                }
+            }
+        };
+        let appended = runtime::time::timeout(self.config.admission_timeout, wait).await;
+        appended.unwrap_or_else(|_| {
+            let trouble = self
+                .flush_trouble
+                .borrow()
+                .as_ref()
+                .map(|trouble| format!(", and flushes fail: {trouble}"));
+            let what = format!(
+                "the memtables or the log of shard {} are full{}",
+                self.id.0,
+                trouble.unwrap_or_default()
+            );
+            Err(Error::Overloaded { what })
+        })
     }
 
     /// Waits until the log has room again: for a sync, for a flush that releases segments, or for space on the device.
@@ -113,66 +151,32 @@ impl Shard {
         if let Some(below) = self.log().over_limit() {
             self.seal_pinning(below);
         }
-        let why = |log: &commitlog::Log| match log.blocked() {
-            Some(trouble) => format!("the log of shard {} cannot grow: {trouble}", self.id.0),
-            None => format!("the log of shard {} is full", self.id.0),
-        };
-        if self.log().blocked().is_some() {
-            return Err(Error::Overloaded { what: why(self.log()) });
+        if let Some(trouble) = self.log().blocked() {
+            let what = format!("the log of shard {} cannot grow: {trouble}", self.id.0);
+            return Err(Error::Overloaded { what });
         }
-        match runtime::time::timeout(self.config.admission_timeout, self.log().room(bytes)).await {
-            Ok(room) => Ok(room?),
-            Err(_) => Err(Error::Overloaded { what: why(self.log()) }),
-        }
+        Ok(self.log().room(bytes).await?)
     }
 
     pub(super) fn is_full(&self, bytes: usize) -> bool {
-        self.memory.get() + self.reserved.get() + bytes > 2 * self.config.memtable_bytes
+        let used = self.memory.get() + self.reserved.get();
+        // One mutation always fits an empty shard, however small its budget.
+        used > 0 && used + bytes > 2 * self.config.memtable_bytes
     }
 
-    async fn admit(&self, bytes: usize) -> Result<()> {
+    fn check_writable(&self) -> Result<()> {
         self.check_open()?;
-        if let Some(trouble) = self
+        match self
             .flush_trouble
             .borrow()
             .as_ref()
             .filter(|trouble| trouble.is_no_space())
         {
-            return Err(Error::Overloaded {
+            Some(trouble) => Err(Error::Overloaded {
                 what: format!("the disk is full ({trouble})"),
-            });
+            }),
+            None => Ok(()),
         }
-        if !self.is_full(bytes) || self.memory.get() + self.reserved.get() == 0 {
-            return Ok(());
-        }
-        if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
-            return Err(Error::Overloaded {
-                what: format!("{WAITING_WRITERS_MAX} writers wait for memory already"),
-            });
-        }
-        let waiting = Counted::enter(&self.waiting_writers);
-        let wait = async {
-            while self.is_full(bytes) {
-                self.room.notified().await;
-                self.check_open()?;
-            }
-            Ok(())
-        };
-        let admitted = runtime::time::timeout(self.config.admission_timeout, wait).await;
-        drop(waiting);
-        admitted.unwrap_or_else(|_| {
-            let trouble = self
-                .flush_trouble
-                .borrow()
-                .as_ref()
-                .map(|trouble| format!(", and flushes fail: {trouble}"));
-            let what = format!(
-                "the memtables of shard {} are full{}",
-                self.id.0,
-                trouble.unwrap_or_default()
-            );
-            Err(Error::Overloaded { what })
-        })
     }
 
     /// Takes durable groups off the log, in order, and applies them; ends when the log is closed.
@@ -221,6 +225,16 @@ impl Shard {
             // The record itself is in: what is sealed covers everything up to its end.
             self.seal(largest.expect("one has just been written to"), end);
         }
+    }
+}
+
+fn refused(error: AppendError) -> Error {
+    match error {
+        AppendError::Poisoned(first) => Error::Poisoned {
+            what: first.to_string(),
+        },
+        AppendError::Closed => Error::Closed,
+        other => Error::invalid(other.to_string()),
     }
 }
 
