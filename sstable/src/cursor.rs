@@ -457,7 +457,8 @@ impl Cursor {
             }
             (Direction::Reverse, Some(until)) => {
                 let start = if mine { entry.first.position.unwrap_or(&[]) } else { &[] };
-                start.max(self.slice.start.as_slice()) >= until || bounds.is_some_and(|(min, _)| min.as_slice() >= until)
+                start.max(self.slice.start.as_slice()) >= until
+                    || bounds.is_some_and(|(min, _)| min.as_slice() >= until)
             }
         };
         within.then_some(rows)
