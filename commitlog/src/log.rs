@@ -253,13 +253,14 @@ impl Log {
         }
     }
 
-    /// Lets go of everything below a position: whole segments are used again.
+    /// Lets go of everything below a position: whole segments are used again. What is not durable yet is kept, until it is
+    /// released again.
     ///
     /// Call it when all of it is in sstables, **and** the manifest says so and has durably raised the log's floor to
     /// `below.segment`.
     ///
     /// # Panics
-    /// If `below` lies in a segment behind the durable position.
+    /// If `below` lies in a segment that nothing was appended to yet.
     pub fn release(&self, below: LogPosition) {
         self.0.state.borrow_mut().release(below);
         self.0.house.notify_one();

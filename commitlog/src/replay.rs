@@ -1,15 +1,16 @@
 //! Reading a log back after a start: every valid record in order, and whether what follows is a torn tail or damage.
 //!
 //! 1. List the folder; from the highest id downwards read headers until everything that is needed is known ([`Plan`]).
-//! 2. Walk the segments through a window of a megabyte and deliver their records.
+//! 2. Walk the segments through a window of a megabyte, the next one being read meanwhile, and deliver their records.
 //! 3. At the first place without a valid record search all that follows for headers that vouch for a later position.
 
 use std::fmt;
 use std::ops::AsyncFnMut;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use runtime::Break;
 use runtime::disk::{self, File, ReadBuf};
+use runtime::{Break, Task};
 
 use crate::LogPosition;
 use crate::error::Error;
@@ -135,7 +136,7 @@ pub async fn replay<E>(
             stop = Some((header.name, walker, what, window));
             break;
         }
-        window.file.close().await?;
+        window.close().await?;
     }
     let Some((name, walker, what, mut window)) = stop else {
         return Ok(report);
@@ -160,7 +161,7 @@ pub async fn replay<E>(
         let block_end = (offset + 1).next_multiple_of(BLOCK as u64);
         torn_bytes += traces.end_offset.max(block_end).min(window.len()) - offset;
     }
-    window.file.close().await?;
+    window.close().await?;
     for header in headers {
         let mut traces = Traces::default();
         let mut window = Window::open(dir, header).await?;
@@ -172,7 +173,7 @@ pub async fn replay<E>(
             .end_offset
             .min(window.len())
             .saturating_sub(u64::from(FIRST_RECORD));
-        window.file.close().await?;
+        window.close().await?;
     }
     if torn_bytes > 0 {
         report.torn = Some(TornTail {
@@ -272,23 +273,38 @@ async fn search(window: &mut Window, offset: u32, traces: &mut Traces) -> Result
     }
 }
 
-/// A segment's file, seen through a part of it that was read.
+/// A segment's file, seen through a part of it that was read; the part that follows is being read meanwhile.
 struct Window {
-    file: File,
+    file: Rc<File>,
     name: SegmentName,
     segment_bytes: u32,
-    bytes: Option<(u32, ReadBuf)>,
+    /// Where the part begins, and its bytes.
+    part: (u32, Option<ReadBuf>),
+    /// The part after it.
+    ahead: Option<Task<Result<ReadBuf, runtime::Error>>>,
+    /// Bytes from this offset on, put together from several parts.
+    joined: (u32, Vec<u8>),
 }
 
 impl Window {
     async fn open(dir: &Path, header: &SegmentHeader) -> Result<Window, Error> {
         let file = File::open_read(&segments::path(dir, header.name)).await?;
         Ok(Window {
-            file,
+            file: Rc::new(file),
             name: header.name,
             segment_bytes: header.segment_bytes,
-            bytes: None,
+            part: (0, None),
+            ahead: None,
+            joined: (0, Vec::new()),
         })
+    }
+
+    async fn close(mut self) -> Result<(), Error> {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.await?;
+        }
+        let file = Rc::try_unwrap(self.file).expect("nothing is being read any more");
+        Ok(file.close().await?)
     }
 
     fn len(&self) -> u64 {
@@ -303,21 +319,72 @@ impl Window {
         }
     }
 
-    /// The bytes from `offset` on, at least `need` of them unless the segment ends before. At most a segment is read, whose length
-    /// was compared with the file's.
-    async fn at(&mut self, offset: u32, need: usize) -> Result<&[u8], Error> {
-        let left = (self.segment_bytes - offset) as usize;
-        let need = need.min(left);
-        let has = |(from, bytes): &(u32, ReadBuf)| offset >= *from && (offset - from) as usize + need <= bytes.len();
-        if !self.bytes.as_ref().is_some_and(has) {
-            self.bytes = None;
-            let from = offset - offset % BLOCK as u32;
-            let skip = (offset - from) as usize;
-            let len = WINDOW_BYTES.max((skip + need).next_multiple_of(BLOCK));
-            let len = len.min((self.segment_bytes - from) as usize);
-            self.bytes = Some((from, self.file.read(u64::from(from), len).await?));
+    fn part(&self) -> (u32, &[u8]) {
+        (self.part.0, self.part.1.as_deref().unwrap_or_default())
+    }
+
+    /// Begins to read the part at `from`, if the segment goes so far.
+    fn read_ahead(&mut self, from: u32) {
+        self.ahead = None;
+        if from < self.segment_bytes {
+            let file = Rc::clone(&self.file);
+            let len = WINDOW_BYTES.min((self.segment_bytes - from) as usize);
+            let read = async move { file.read(u64::from(from), len).await };
+            self.ahead = Some(runtime::spawn(runtime::task_class(), "log replay read", read));
         }
-        let (from, bytes) = self.bytes.as_ref().expect("just read, or there already");
-        Ok(&bytes[(offset - from) as usize..])
+    }
+
+    /// Takes the part at `from`, which was read ahead unless the reader jumped.
+    async fn turn_to(&mut self, from: u32, was_read_ahead: bool) -> Result<(), Error> {
+        self.part.1 = None;
+        if !was_read_ahead || self.ahead.is_none() {
+            self.read_ahead(from);
+        }
+        let ahead = self.ahead.take().expect("the part lies in the segment");
+        let bytes = ahead.await?;
+        let end = from + bytes.len() as u32;
+        self.part = (from, Some(bytes));
+        self.read_ahead(end);
+        Ok(())
+    }
+
+    /// The bytes from `offset` on, at least `need` of them unless the segment ends before. Copies only records that lie in
+    /// two parts. Never more than the segment is read, whose length was compared with the file's.
+    async fn at(&mut self, offset: u32, need: usize) -> Result<&[u8], Error> {
+        let need = need.min((self.segment_bytes - offset) as usize);
+        let (from, part) = self.part();
+        let (joined_from, joined) = (self.joined.0, self.joined.1.len() as u32);
+        let in_part = offset >= from && offset < from + part.len() as u32;
+        let in_joined = offset >= joined_from && offset < joined_from + joined;
+        if !in_part && !in_joined {
+            let aligned = offset - offset % BLOCK as u32;
+            let follows = aligned == from + part.len() as u32;
+            self.joined.1.clear();
+            self.turn_to(aligned, follows).await?;
+        }
+        let (from, part) = self.part();
+        if offset >= from && (offset - from) as usize + need <= part.len() {
+            let skip = (offset - from) as usize;
+            // Borrowed anew: the check above must not hold a borrow over what follows.
+            return Ok(&self.part().1[skip..]);
+        }
+        if !in_joined {
+            let tail = part[(offset - from) as usize..].to_vec();
+            self.joined = (offset, tail);
+        }
+        loop {
+            let end = self.joined.0 + self.joined.1.len() as u32;
+            let missing = (offset + need as u32).saturating_sub(end) as usize;
+            if missing == 0 {
+                return Ok(&self.joined.1[(offset - self.joined.0) as usize..]);
+            }
+            let (from, part) = self.part();
+            if end >= from + part.len() as u32 {
+                self.turn_to(end, true).await?;
+            }
+            let (from, part) = (self.part.0, self.part.1.as_deref().unwrap_or_default());
+            let more = &part[(end - from) as usize..];
+            self.joined.1.extend_from_slice(&more[..more.len().min(missing)]);
+        }
     }
 }

@@ -481,14 +481,16 @@ impl State {
 
     // ---- segments --------------------------------------------------------------------------------------------------
 
-    /// Lets go of the segments below.
+    /// Lets go of the segments below, as far as all of them is durable.
     pub fn release(&mut self, below: LogPosition) {
         assert!(
-            below.segment <= self.durable.segment,
-            "release below {below}, but the log is durable only up to {}",
-            self.durable
+            below.segment <= self.current.id,
+            "release below {below}, but the log ends in segment {}",
+            self.current.id
         );
-        while self.held.len() > 1 && self.held[0].id < below.segment {
+        let full = self.durable.offset == self.options.segment_bytes;
+        let below = below.segment.min(self.durable.segment + u64::from(full));
+        while self.held.len() > 1 && self.held[0].id < below {
             let released = self.held.pop_front().expect("there is a front");
             self.free.push(released);
         }

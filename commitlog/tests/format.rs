@@ -4,7 +4,7 @@
 mod common;
 
 use commitlog::LogPosition;
-use commitlog::format::{BLOCK, FIRST_RECORD, HeaderError, SegmentHeader, SegmentName, group_end};
+use commitlog::format::{BLOCK, FIRST_RECORD, HeaderError, SegmentHeader, SegmentName, group_end, header_checksum};
 use commitlog::inspect::{Damage, Entry, InspectedLog, LogDamage, inspect, inspect_log};
 use commitlog::walk::Record;
 use common::{Image, at, closed_log};
@@ -279,7 +279,7 @@ fn unknown_kind_with_a_right_checksum_is_never_a_torn_tail() {
     image.group(&[b"of a later release"], start, start);
     let header = FIRST_RECORD as usize;
     image.bytes[header + 30] = 3;
-    let checksum = commitlog::format::salted(77, &image.bytes[header + 4..header + 32]);
+    let checksum = header_checksum(image.bytes[header..].first_chunk().unwrap(), 77);
     image.bytes[header..header + 4].copy_from_slice(&checksum.to_le_bytes());
     assert_eq!(damage_of(read(&[image]).1), (4, 4096, "record of an unknown kind"));
 }
@@ -335,7 +335,7 @@ proptest! {
                 // Make it look like a record of this place, so that what follows the checksum is reached.
                 bytes[from + 12..from + 16].copy_from_slice(&(from as u32).to_le_bytes());
                 bytes[from + 16..from + 24].copy_from_slice(&7u64.to_le_bytes());
-                let checksum = commitlog::format::salted(images[0].name().salt, &bytes[from + 4..from + 32]);
+                let checksum = header_checksum(bytes[from..].first_chunk().unwrap(), images[0].name().salt);
                 bytes[from..from + 4].copy_from_slice(&checksum.to_le_bytes());
             }
         }

@@ -249,6 +249,71 @@ fn full_log_waits_for_a_release() {
 }
 
 #[test]
+fn replay_reads_records_that_lie_in_several_windows() {
+    on_shard(async |mut options| {
+        options.segment_bytes = 4 << 20;
+        options.total_bytes_max = 40 << 20;
+        let log = Log::open(options.clone(), 1).await.unwrap();
+        let (consumer, taken) = consume(&log);
+        for i in 0..40 {
+            let len = [100, 5000, 300_000, 1_100_000, 2_000_000, options.record_bytes_max()][i % 6] + i * 7 % 100;
+            let record: Vec<u8> = (0..len.min(options.record_bytes_max()))
+                .map(|j| (i * 31 + j * 7) as u8)
+                .collect();
+            append(&log, &record).await;
+            if let Some(below) = log.over_limit() {
+                log.wait_durable(LogPosition { offset: 0, ..below }).await.unwrap();
+                log.release(below);
+            }
+        }
+        log.close().await.unwrap();
+        consumer.await.unwrap();
+        let from = log.appended().segment + 1 - log.bytes_in_use() / (4 << 20);
+        let (report, records) = read_back(&options.dir, from).await;
+        assert!(records.len() > 10 && taken.borrow().ends_with(&records), "{report:?}");
+        // Damage early in a window of the last segment but one: what vouches for it is found far behind.
+        let path = std::fs::read_dir(&options.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let prefix = format!("{:016x}-", log.appended().segment - 1);
+        let path = { path }
+            .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix))
+            .unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[5000] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        let each = async |_: LogPosition, _: &[u8]| -> Result<(), std::convert::Infallible> { Ok(()) };
+        let damaged = replay(&options.dir, from, each).await.unwrap_err().to_string();
+        assert!(
+            damaged.contains(&prefix) && damaged.contains("is damaged at offset"),
+            "{damaged}"
+        );
+    });
+}
+
+#[test]
+fn replay_reads_a_header_that_lies_in_two_windows() {
+    on_shard(async |mut options| {
+        options.segment_bytes = 8 << 20;
+        options.total_bytes_max = 40 << 20;
+        options.group_bytes_max = 8 << 20;
+        for (life, rest) in [0, 1, 10, 31, 32, 33, 40].into_iter().enumerate() {
+            let first_segment = 1 + 10 * life as u64;
+            let log = Log::open(options.clone(), first_segment).await.unwrap();
+            let (consumer, taken) = consume(&log);
+            // The first window ends a megabyte after the first record begins, `rest` bytes after the second one does.
+            log.append(&vec![5; (1 << 20) - RECORD_HEADER_LEN - rest]).unwrap();
+            log.append(&(0..=255).collect::<Vec<u8>>()).unwrap();
+            log.append(&[7; 3000]).unwrap();
+            log.close().await.unwrap();
+            consumer.await.unwrap();
+            assert_eq!(taken.borrow().len(), 3);
+            assert_eq!(read_back(&options.dir, first_segment).await.1, *taken.borrow());
+        }
+    });
+}
+
+#[test]
 fn refuses_too_large_records_and_impossible_options() {
     on_shard(async |options| {
         let log = Log::open(options.clone(), 1).await.unwrap();

@@ -380,3 +380,25 @@ fn unfinished_spares_and_foreign_files_are_left_out() {
     assert_eq!(names, ["/db/log/0000000000000005", "/db/log/0000000000000006"]);
     assert!(disk.read_file("/db/log/notes.txt").is_some());
 }
+
+#[test]
+fn release_keeps_what_is_not_durable() {
+    let (mut sim, _) = machine(Tear::DropAll);
+    live(&mut sim, || async {
+        let log = Log::open(small_options(), 1).await.unwrap();
+        let consumer = consume(&log);
+        sleep(Duration::from_millis(50)).await;
+        for i in 0..3 {
+            log.append(&[i; 4000]).unwrap();
+        }
+        assert_eq!((log.appended().segment, log.durable().segment), (2, 1));
+        log.release(LogPosition { segment: 2, offset: 0 });
+        assert_eq!(log.bytes_in_use(), 2 * (16 << 10));
+        log.close().await.unwrap();
+        assert_eq!(consumer.await.0, 3);
+        assert_eq!(read_back(1).await.unwrap().1.len(), 3);
+        // Now it is.
+        log.release(LogPosition { segment: 2, offset: 0 });
+        assert_eq!(log.bytes_in_use(), 16 << 10);
+    });
+}
