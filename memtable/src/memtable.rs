@@ -174,15 +174,20 @@ impl Memtable {
             || mutation.static_row().is_some_and(|row| !row.is_empty())
             || mutation.rows().any(|(_, row)| !row.is_empty())
             || mutation.ranges().next().is_some();
-        if !has_content {
-            return 0;
+        if has_content {
+            self.merge(mutation);
         }
+        let added = self.memory_bytes().saturating_sub(self.reported_bytes);
+        self.reported_bytes += added;
+        added
+    }
+
+    fn merge(&mut self, mutation: MutationRef<'_>) {
         let Self {
             shared,
             partitions,
             scratch,
             counts,
-            reported_bytes,
             ..
         } = self;
         let (arena, meter) = (&shared.arena, &shared.meter);
@@ -260,10 +265,6 @@ impl Memtable {
             meter.resized::<u8>(scratch.capacity(), 0);
             *scratch = Vec::new();
         }
-        let bytes = meter.bytes();
-        let added = bytes.saturating_sub(*reported_bytes);
-        *reported_bytes += added;
-        added
     }
 
     /// The bytes of heap held: arena chunks whole, tree nodes, and what readers keep of older nodes.

@@ -116,13 +116,8 @@ impl<E> Leaf<[E; LEAF_SLOTS]> {
 }
 
 impl<E: Entry, const N: usize> Leaf<[E; N]> {
-    fn with(meter: &Rc<Meter>, entries: impl Iterator<Item = E>) -> Rc<Self> {
-        let mut slots: [E; N] = std::array::from_fn(|_| E::default());
-        let mut len = 0;
-        for entry in entries {
-            slots[len] = entry;
-            len += 1;
-        }
+    fn with(meter: &Rc<Meter>, len: usize, mut entries: impl Iterator<Item = E>) -> Rc<Self> {
+        let slots = std::array::from_fn(|_| entries.next().unwrap_or_default());
         Rc::new(Self {
             head: Head::new(meter, RC_HEADER_BYTES + size_of::<Self>(), len),
             slots,
@@ -192,11 +187,9 @@ pub(crate) struct Inner<E: Entry> {
 
 impl<E: Entry> Inner<E> {
     fn with(meter: &Rc<Meter>, branches: &[Branch<E>]) -> Rc<Self> {
-        let mut slots: [Branch<E>; INNER_SLOTS] = std::array::from_fn(|_| Branch::default());
-        slots[..branches.len()].clone_from_slice(branches);
         Rc::new(Self {
             head: Head::new(meter, RC_HEADER_BYTES + size_of::<Self>(), branches.len()),
-            slots,
+            slots: std::array::from_fn(|at| branches.get(at).cloned().unwrap_or_default()),
         })
     }
 
@@ -299,7 +292,7 @@ pub(crate) fn own_leaf<E: Entry>(leaf: &mut Rc<FullLeaf<E>>) -> &mut FullLeaf<E>
     if Rc::strong_count(leaf) != 1 {
         let meter = leaf.head.meter();
         meter.copied_node();
-        *leaf = Leaf::with(meter, leaf.entries().iter().cloned());
+        *leaf = Leaf::with(meter, leaf.entries().len(), leaf.entries().iter().cloned());
     }
     Rc::get_mut(leaf).expect("no one else holds this leaf")
 }
@@ -449,10 +442,10 @@ impl<E: Entry> Clone for Tree<E> {
 /// A leaf for `len` entries of a tree that has no more.
 fn small_leaf<E: Entry>(meter: &Rc<Meter>, len: usize, entries: impl Iterator<Item = E>) -> Rc<Leaf<[E]>> {
     match len {
-        0..=2 => Leaf::<[E; 2]>::with(meter, entries),
-        3..=4 => Leaf::<[E; 4]>::with(meter, entries),
-        5..=8 => Leaf::<[E; 8]>::with(meter, entries),
-        _ => Leaf::<[E; 16]>::with(meter, entries),
+        0..=2 => Leaf::<[E; 2]>::with(meter, len, entries),
+        3..=4 => Leaf::<[E; 4]>::with(meter, len, entries),
+        5..=8 => Leaf::<[E; 8]>::with(meter, len, entries),
+        _ => Leaf::<[E; 16]>::with(meter, len, entries),
     }
 }
 
@@ -544,7 +537,7 @@ impl<E: Entry> Tree<E> {
                         *self = if len <= LEAF_SLOTS / 2 {
                             Self::Small(small_leaf(meter, len, entries))
                         } else {
-                            Self::Node(Child::Leaf(Leaf::with(meter, entries)))
+                            Self::Node(Child::Leaf(Leaf::with(meter, len, entries)))
                         };
                         true
                     }

@@ -23,7 +23,7 @@ fn message(id: u64, timestamp: i64) -> Mutation {
 }
 
 fn partition(memtable: &Memtable) -> Partition {
-    memtable.partition(token_of(KEY), KEY).unwrap()
+    memtable.partition(token_of(KEY), KEY).expect("it was written")
 }
 
 fn since(memtable: &Memtable, before: Work) -> Work {

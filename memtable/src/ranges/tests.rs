@@ -158,7 +158,7 @@ fn model_strongest_deletion_at_every_position() {
 
 #[test]
 fn work_does_not_grow_with_the_boundaries_covered() {
-    let count = 20_000;
+    let count: u64 = if cfg!(miri) { 400 } else { 20_000 };
     let mut bed = Bed::new(0);
     for i in 0..count {
         let at = (mix(i) as usize % 1_000_000) * 2 + 1;
@@ -168,7 +168,7 @@ fn work_does_not_grow_with_the_boundaries_covered() {
     // An edge of the range, or of the part still to be searched, may be followed down on both sides.
     let bound = 8 * height;
     let visited = |bed: &Bed| bed.meter.work().nodes_visited;
-    for i in 0..200 {
+    for i in 0..if cfg!(miri) { 5 } else { 200 } {
         let before = visited(&bed);
         let start = mix(i) as usize % 1000;
         bed.delete(start, 2_000_000 + start, Deletion::new((count / 200 * i) as i64, 2));

@@ -17,7 +17,9 @@ pub const TABLE: TableId = TableId(1);
 
 /// Runs `test` for each seed; a failure names the seed, and `MEMTABLE_SEED` repeats it alone.
 pub fn for_seeds(name: &str, seeds: u64, test: impl Fn(u64, &mut SmallRng)) {
-    let only = std::env::var("MEMTABLE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let only = std::env::var("MEMTABLE_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("MEMTABLE_SEED is a number"));
     for seed in only.map_or(0..seeds, |seed: u64| seed..seed + 1) {
         struct Told<'a>(&'a str, u64);
         impl Drop for Told<'_> {
@@ -223,7 +225,7 @@ pub struct Source {
 impl Source {
     pub fn new(rng: &mut SmallRng) -> Self {
         Self {
-            ids: *[6, 40, 3000].choose(rng).unwrap(),
+            ids: *[6, 40, 3000].choose(rng).expect("a choice"),
             arrival: *[
                 Arrival::Ascending,
                 Arrival::Descending,
@@ -231,12 +233,12 @@ impl Source {
                 Arrival::Random,
             ]
             .choose(rng)
-            .unwrap(),
+            .expect("a choice"),
             long_keys: rng.random(),
-            partitions: *[1, 3, 60].choose(rng).unwrap(),
-            ranges: *[0.0, 0.05, 0.6].choose(rng).unwrap(),
+            partitions: *[1, 3, 60].choose(rng).expect("a choice"),
+            ranges: *[0.0, 0.05, 0.6].choose(rng).expect("a choice"),
             narrow: rng.random(),
-            timestamps: *[30, 100_000].choose(rng).unwrap(),
+            timestamps: *[30, 100_000].choose(rng).expect("a choice"),
             next: 0,
         }
     }
@@ -304,7 +306,7 @@ impl Source {
             fill(&mut row, self.timestamps, rng);
             builder.static_row(row.finish());
         }
-        let mut ids: Vec<u64> = (0..*[0, 1, 1, 1, 2, 20].choose(rng).unwrap())
+        let mut ids: Vec<u64> = (0..*[0, 1, 1, 1, 2, 20].choose(rng).expect("a choice"))
             .map(|_| self.id(rng))
             .collect();
         ids.sort();
