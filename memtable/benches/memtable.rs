@@ -1,20 +1,22 @@
-//! Cost of the memtable's operations, with criterion; `cargo bench -p scrollback-memtable`.
+//! Cost of the memtable's operations in processor time, with criterion; `cargo bench -p scrollback-memtable`.
 //!
 //! The budget: a 200-byte chat message of six columns into a hot partition at most 0.4 us; a snapshot and the 50 newest rows at most 2 us.
-//! `docs/decisions/0002-memtable-partitions-in-a-tree.md` has the figures of `partitions`, which compares the outer tree with a hash table.
 //! With `-- --test` every bench runs once, as a smoke test.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+mod cpu;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BatchSize, Criterion, Throughput};
 use model::{
-    ColumnId, Deletion, Direction, Item, Mutation, MutationBuilder, MutationRef, Peek, RowBuilder, RowSource, Slice,
-    TableId, token_of,
+    ColumnId, Deletion, Direction, Item, Mutation, MutationBuilder, Peek, RowBuilder, RowSource, Slice, TableId,
+    token_of,
 };
 use scrollback_memtable::Memtable;
+
+use cpu::now;
 
 const TABLE: TableId = TableId(1);
 
@@ -65,18 +67,40 @@ fn mix(n: u64) -> u64 {
     (n ^ (n >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time, off any shard")]
-fn now() -> Instant {
-    Instant::now()
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        now()
+    }
+    fn end(&self, start: Duration) -> Duration {
+        now() - start
+    }
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
 }
 
-fn apply(c: &mut Criterion) {
+fn apply(c: &mut Criterion<CpuTime>) {
     let count = 100_000;
     let mut group = c.benchmark_group("apply");
     group.throughput(Throughput::Elements(count)).sample_size(20);
-    let orders: [(&str, u64, fn(u64) -> u64); 5] = [
+    type Id = fn(u64) -> u64;
+    let orders: [(&str, u64, Id); 5] = [
         ("one hot partition, newest first", 1, |i| i),
-        ("one hot partition, oldest first", 1, |i| 1 << 40 | (1 << 30) - i),
+        ("one hot partition, oldest first", 1, |i| (1 << 40) - i),
         ("one hot partition, random ids", 1, mix),
         ("100 hot partitions", 100, |i| i),
         ("a partition each", 1 << 62, |i| i),
@@ -106,13 +130,16 @@ fn apply(c: &mut Criterion) {
     group.finish();
 }
 
-fn page(c: &mut Criterion) {
+fn page(c: &mut Criterion<CpuTime>) {
     let mutations = messages(200_000, 10, |i| i);
     let memtable = filled(&mutations);
     let key = mutations[0].as_ref().key().to_vec();
     let token = token_of(&key);
     let newest = |slice: &Slice, direction| {
-        let mut rows = memtable.partition(token, &key).unwrap().rows(slice, direction);
+        let mut rows = memtable
+            .partition(token, &key)
+            .expect("it was written")
+            .rows(slice, direction);
         let mut bytes = 0;
         for _ in 0..50 {
             let Peek::Item(Item::Row { clustering, row }) = rows.peek() else {
@@ -147,7 +174,7 @@ fn page(c: &mut Criterion) {
     let all = MutationBuilder::new(TABLE, mutations[0].as_ref().key())
         .delete_range(&[], &clustering(10), Deletion::new(i64::MAX, 1))
         .build();
-    let partition = memtable.partition(token, &key).unwrap();
+    let partition = memtable.partition(token, &key).expect("it was written");
     group.bench_function("1,000,000 covered rows", |b| {
         b.iter_batched_ref(
             || partition.rows(&Slice::all(), Direction::Forward),
@@ -162,135 +189,28 @@ fn page(c: &mut Criterion) {
     group.finish();
 }
 
-/// Tokens are hashes already.
-#[derive(Default)]
-struct TokenHasher(u64);
-
-impl Hasher for TokenHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {}
-    fn write_i64(&mut self, token: i64) {
-        self.0 = token as u64;
-    }
-}
-
-/// The rival of the outer tree: a hash table from token to the partitions' places (collisions of tokens left out, in its favour),
-/// sorted when the memtable is sealed.
-type Hashed = HashMap<i64, (Vec<u8>, u64), BuildHasherDefault<TokenHasher>>;
-
-/// Not criterion's: what counts is the longest single operation, and one run of a million.
-fn partitions(c: &mut Criterion) {
-    let smoke = std::env::args().any(|arg| arg == "--test");
-    let count: u64 = if smoke { 1000 } else { 1_000_000 };
-    let longest = |each: &mut dyn FnMut(u64)| {
-        let (mut longest, start) = (Duration::ZERO, now());
-        for i in 0..count {
-            let one = now();
-            each(i);
-            longest = longest.max(one.elapsed());
-        }
-        let total = start.elapsed();
-        format!(
-            "{:.0} ns each, longest {:.1} us",
-            total.as_nanos() as f64 / count as f64,
-            longest.as_nanos() as f64 / 1e3
-        )
-    };
-    let (mut builder, mut row) = (MutationBuilder::new(TABLE, b"-"), RowBuilder::new());
-    row.cell(ColumnId(1), 1, b"small");
-    let body = row.finish();
-    let keys: Vec<Mutation> = (0..count)
-        .map(|i| builder.reset(TABLE, &mix(i).to_be_bytes()).row(&[0x80], body).build())
-        .collect();
-    let key = |i: u64| -> MutationRef<'_> { keys[i as usize].as_ref() };
-
-    let mut memtable = Memtable::new();
-    println!(
-        "partitions/{count} new ones/tree (whole apply): {}",
-        longest(&mut |i| drop(black_box(Some(memtable.apply(key(i))))))
-    );
-    println!(
-        "partitions/{count} new ones/tree: {:.1} bytes each",
-        memtable.memory_bytes() as f64 / count as f64
-    );
-    let mut hashed = Hashed::default();
-    println!(
-        "partitions/{count} new ones/hash (key only): {}",
-        longest(&mut |i| drop(hashed.insert(key(i).token().0, (key(i).key().to_vec(), i))))
-    );
-    println!(
-        "partitions/{count} looked up/tree: {}",
-        longest(&mut |i| drop(black_box(
-            memtable.partition(key(mix(i) % count).token(), key(mix(i) % count).key())
-        )))
-    );
-    println!(
-        "partitions/{count} looked up/hash: {}",
-        longest(&mut |i| drop(black_box(hashed.get(&key(mix(i) % count).token().0))))
-    );
-    let start = now();
-    let mut order: Vec<(i64, &(Vec<u8>, u64))> = hashed.iter().map(|(token, place)| (*token, place)).collect();
-    order.sort_unstable();
-    println!(
-        "partitions/{count} sorted at seal/hash: {:.1} us in one piece",
-        start.elapsed().as_nanos() as f64 / 1e3
-    );
-    black_box(order);
-    let mut after: Option<scrollback_memtable::Partition> = None;
-    println!(
-        "partitions/{count} in order/tree: {}",
-        longest(&mut |_| {
-            after = memtable.next_partition(after.as_ref().map(|p| (p.token(), p.key())));
-        })
-    );
-    assert!(after.is_some());
-    drop(after);
-    let (mut longest_step, mut steps, start) = (Duration::ZERO, 0, now());
-    loop {
-        let one = now();
-        let done = memtable.drop_step(1000);
-        longest_step = longest_step.max(one.elapsed());
-        steps += 1;
-        if done {
-            break;
-        }
-    }
-    println!(
-        "partitions/{count} dropped/tree: {:.1} ms in {steps} steps of 1000, longest {:.1} us",
-        start.elapsed().as_nanos() as f64 / 1e6,
-        longest_step.as_nanos() as f64 / 1e3
-    );
-
+fn lookup(c: &mut Criterion<CpuTime>) {
     let hot = messages(100, 100, |i| i);
     let memtable = filled(&hot);
-    let hashed: Hashed = hot
-        .iter()
-        .map(|m| (m.as_ref().token().0, (m.as_ref().key().to_vec(), 0)))
-        .collect();
-    let mut group = c.benchmark_group("100 hot partitions, one looked up");
+    let mut group = c.benchmark_group("100 hot partitions");
     let mut i = 0;
     let mut next = || {
         i = (i + 61) % 100;
         hot[i].as_ref()
     };
-    group.bench_function("tree, with its snapshot", |b| {
+    group.bench_function("snapshot of one", |b| {
         b.iter(|| {
             let m = next();
             black_box(memtable.partition(m.token(), m.key()))
         })
     });
-    group.bench_function("hash, key alone", |b| {
-        b.iter(|| {
-            let m = next();
-            let (key, place) = hashed.get(&m.token().0).unwrap();
-            assert_eq!(key, m.key());
-            *place
-        })
-    });
     group.finish();
 }
 
-criterion_group!(benches, apply, page, partitions);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().with_measurement(CpuTime).configure_from_args();
+    apply(&mut criterion);
+    page(&mut criterion);
+    lookup(&mut criterion);
+    criterion.final_summary();
+}
