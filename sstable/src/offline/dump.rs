@@ -18,7 +18,7 @@ use std::io;
 
 use model::{CellKind, Deletion, Fragment, RowRef};
 
-use super::{Verified, scan};
+use super::{Hex, Verified, scan};
 use crate::error::Damage;
 
 /// Writes a file as text, one fragment a line, checking every byte on the way.
@@ -129,7 +129,5 @@ fn value_text(line: &mut String, value: &[u8]) {
 }
 
 fn hex(line: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        let _ = write!(line, "{byte:02x}");
-    }
+    let _ = write!(line, "{}", Hex(bytes));
 }

@@ -5,6 +5,7 @@
 mod dump;
 mod verify;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -37,6 +38,72 @@ pub struct Stats {
     pub compression: Compression,
     /// What it holds.
     pub statistics: Statistics,
+}
+
+impl fmt::Display for Stats {
+    /// One `name: value` a line. Bytes are hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.statistics;
+        writeln!(f, "file_bytes: {}", self.file_bytes)?;
+        writeln!(f, "generation: {}", self.generation)?;
+        writeln!(f, "host_id: {}", Hex(&self.host_id))?;
+        writeln!(f, "table: {}", self.table.0)?;
+        writeln!(f, "compression: {:?}", self.compression)?;
+        for (name, value) in [
+            ("partitions", s.partitions),
+            ("rows", s.rows),
+            ("dead_rows", s.dead_rows),
+            ("static_rows", s.static_rows),
+            ("cells", s.cells),
+            ("expiring_cells", s.expiring_cells),
+            ("cell_tombstones", s.cell_tombstones),
+            ("row_tombstones", s.row_tombstones),
+            ("range_tombstones", s.range_tombstones),
+            ("partition_tombstones", s.partition_tombstones),
+        ] {
+            writeln!(f, "{name}: {value}")?;
+        }
+        writeln!(f, "partition_heads: {}", s.partition_heads)?;
+        writeln!(f, "min_timestamp: {}", s.min_timestamp)?;
+        writeln!(f, "max_timestamp: {}", s.max_timestamp)?;
+        writeln!(f, "min_local_deletion_time: {}", s.min_local_deletion_time)?;
+        writeln!(f, "max_local_deletion_time: {}", s.max_local_deletion_time)?;
+        writeln!(f, "max_deletion_timestamp: {}", s.max_deletion_timestamp)?;
+        for (name, partition) in [("first_partition", &s.first), ("last_partition", &s.last)] {
+            if let Some((token, key)) = partition {
+                writeln!(f, "{name}: token {} key {}", token.0, Hex(key))?;
+            }
+        }
+        if let Some((min, max)) = &s.clustering {
+            writeln!(f, "min_position: {}", Hex(min))?;
+            writeln!(f, "max_position: {}", Hex(max))?;
+        }
+        for (from, count) in s.drop_times.buckets() {
+            writeln!(f, "drop_times: {count} from {from} for {} s", s.drop_times.width_s())?;
+        }
+        for (name, value) in [
+            ("data_frames", s.sizes.data_frames),
+            ("data_bytes", s.sizes.data_bytes),
+            ("raw_key_bytes", s.sizes.raw_key_bytes),
+            ("raw_value_bytes", s.sizes.raw_value_bytes),
+            ("index_frames", s.sizes.index_frames),
+            ("index_bytes", s.sizes.index_bytes),
+            ("top_bytes", s.sizes.top_bytes),
+            ("filter_bytes", s.sizes.filter_bytes),
+        ] {
+            writeln!(f, "{name}: {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// Reads footer and statistics of a file; its data is not looked at.
