@@ -130,9 +130,17 @@ impl BlockCache {
         FileKey(file)
     }
 
-    /// Forgets the blocks of a file that is no longer read.
-    pub(crate) fn remove_file(&self, file: FileKey) {
-        self.blocks.borrow_mut().retain(|key, _| key.file != file.0);
+    /// Forgets a block of a file that is no longer read.
+    pub(crate) fn remove(&self, file: FileKey, offset: u64) {
+        self.blocks.borrow_mut().remove(&Key { file: file.0, offset });
+    }
+
+    /// An index frame, if it is there; not counted as a use.
+    pub(crate) fn peek_index(&self, file: FileKey, offset: u64) -> Option<Rc<IndexBlock>> {
+        match self.blocks.borrow().peek(&Key { file: file.0, offset })? {
+            Block::Index(block) => Some(block.clone()),
+            Block::Data(_) => None,
+        }
     }
 
     fn get(&self, file: FileKey, offset: u64) -> Option<Block> {

@@ -611,3 +611,196 @@ pub fn encode<'a>(options: WriterOptions, fragments: impl IntoIterator<Item = Fr
     );
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{ColumnId, RowBuilder, token_of};
+
+    use super::*;
+
+    /// Encodes one partition with `content`, unless it panics.
+    fn partition(content: &[Fragment<'_>]) {
+        let start = Fragment::PartitionStart {
+            token: token_of(b"k"),
+            key: b"k",
+            deletion: Deletion::LIVE,
+        };
+        let fragments = std::iter::once(start)
+            .chain(content.iter().copied())
+            .chain([Fragment::PartitionEnd]);
+        encode(WriterOptions::new(TableId(1), [0; 16], 1), fragments);
+    }
+
+    fn row(clustering: &[u8]) -> Fragment<'_> {
+        Fragment::Row {
+            clustering,
+            row: RowRef::EMPTY,
+        }
+    }
+
+    fn change(position: &[u8], timestamp: i64) -> Fragment<'_> {
+        Fragment::RangeChange {
+            position,
+            deletion: Deletion::new(timestamp, 1),
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "does not come after")]
+    fn rejects_rows_out_of_order() {
+        partition(&[row(b"\x10\x02"), row(b"\x10\x01")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not come after")]
+    fn rejects_a_row_twice() {
+        partition(&[row(b"\x10"), row(b"\x10")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not come after")]
+    fn rejects_a_range_change_after_its_row() {
+        partition(&[row(b"\x10"), change(b"\x10", 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "open range deletion")]
+    fn rejects_a_range_left_open() {
+        partition(&[change(b"\x10", 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "not at its partition's start")]
+    fn rejects_a_static_row_after_a_row() {
+        partition(&[row(b"\x10"), Fragment::StaticRow(RowRef::EMPTY)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the partition's end")]
+    fn rejects_a_row_beyond_the_end() {
+        partition(&[row(b"\xFF\x01")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside a partition")]
+    fn rejects_a_row_outside_a_partition() {
+        partition(&[Fragment::PartitionEnd, row(b"\x10")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "before the last one ended")]
+    fn rejects_a_partition_inside_another() {
+        let start = Fragment::PartitionStart {
+            token: token_of(b"l"),
+            key: b"l",
+            deletion: Deletion::LIVE,
+        };
+        partition(&[start]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not come after")]
+    fn rejects_partitions_out_of_order() {
+        let start = |token| Fragment::PartitionStart {
+            token: Token(token),
+            key: b"k",
+            deletion: Deletion::LIVE,
+        };
+        let options = WriterOptions::new(TableId(1), [0; 16], 1);
+        encode(
+            options,
+            [start(2), Fragment::PartitionEnd, start(1), Fragment::PartitionEnd],
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "inside a partition")]
+    fn rejects_an_end_inside_a_partition() {
+        let start = Fragment::PartitionStart {
+            token: token_of(b"k"),
+            key: b"k",
+            deletion: Deletion::LIVE,
+        };
+        encode(WriterOptions::new(TableId(1), [0; 16], 1), [start]);
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_is_left_out() {
+        let options = || WriterOptions::new(TableId(1), [0; 16], 1);
+        let start = Fragment::PartitionStart {
+            token: token_of(b"k"),
+            key: b"k",
+            deletion: Deletion::LIVE,
+        };
+        let live = |position| Fragment::RangeChange {
+            position,
+            deletion: Deletion::LIVE,
+        };
+        let plain = [start, change(b"\x10", 1), live(b"\x12"), Fragment::PartitionEnd];
+        let wordy = [
+            start,
+            live(b"\x01"),
+            change(b"\x10", 1),
+            change(b"\x11", 1),
+            live(b"\x12"),
+            live(b"\x13"),
+            Fragment::PartitionEnd,
+        ];
+        assert_eq!(encode(options(), plain), encode(options(), wordy));
+    }
+
+    #[test]
+    fn statistics_count_everything() {
+        let mut builder = RowBuilder::new();
+        let live = builder
+            .liveness(5)
+            .cell(ColumnId(1), 6, b"x")
+            .tombstone(ColumnId(2), 7, 70)
+            .finish()
+            .to_vec();
+        let dead = builder.clear().deletion(Deletion::new(8, 80)).finish().to_vec();
+        let ends = builder.clear().cell_ttl(ColumnId(1), 4, b"x", 10, 90).finish().to_vec();
+        let fragments = [
+            Fragment::PartitionStart {
+                token: token_of(b"k"),
+                key: b"k",
+                deletion: Deletion::new(3, 30),
+            },
+            Fragment::StaticRow(RowRef::trusted(&ends)),
+            Fragment::Row {
+                clustering: b"\x10",
+                row: RowRef::trusted(&live),
+            },
+            Fragment::Row {
+                clustering: b"\x11",
+                row: RowRef::trusted(&dead),
+            },
+            change(b"\x12", 9),
+            Fragment::RangeChange {
+                position: b"\x13",
+                deletion: Deletion::LIVE,
+            },
+            Fragment::PartitionEnd,
+        ];
+        let bytes = encode(WriterOptions::new(TableId(1), [0; 16], 1), fragments);
+        let s = crate::offline::stats(&bytes).unwrap().statistics;
+        assert_eq!((s.partitions, s.rows, s.dead_rows, s.static_rows), (1, 2, 1, 1));
+        assert_eq!((s.cells, s.expiring_cells, s.cell_tombstones), (3, 1, 1));
+        assert_eq!(
+            (s.row_tombstones, s.range_tombstones, s.partition_tombstones),
+            (1, 1, 1)
+        );
+        assert_eq!((s.min_timestamp, s.max_timestamp, s.max_deletion_timestamp), (3, 9, 9));
+        assert_eq!((s.min_local_deletion_time, s.max_local_deletion_time), (1, u32::MAX));
+        assert_eq!(s.clustering, Some((b"\x10".to_vec(), b"\x13".to_vec())));
+        assert_eq!(
+            (s.first, s.last),
+            (
+                Some((token_of(b"k"), b"k".to_vec())),
+                Some((token_of(b"k"), b"k".to_vec()))
+            )
+        );
+        assert!(s.partition_heads);
+        assert_eq!(s.drop_times.buckets().map(|(_, count)| count).sum::<u64>(), 5);
+    }
+}

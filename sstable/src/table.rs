@@ -261,13 +261,31 @@ impl Table {
     }
 
     /// Closes the file if this is the last of its clones and cursors; they keep it open otherwise, until they are dropped.
-    /// Its blocks leave the cache.
+    /// Its blocks leave the cache, as far as they can be found without I/O; the others age out of it.
     pub async fn close(self) -> Result<()> {
-        self.0.cache.remove_file(self.0.key);
+        for group in 0..self.top().len() {
+            self.forget(group);
+            runtime::breathe().await;
+        }
         if let Ok(inner) = Rc::try_unwrap(self.0) {
             inner.file.close().await?;
         }
         Ok(())
+    }
+
+    /// Takes an index frame, and the data frames it names, out of the cache.
+    fn forget(&self, group: usize) {
+        let inner = &*self.0;
+        let Some(place) = inner.top.get(group).map(|entry| entry.place) else {
+            return;
+        };
+        let Some(index) = inner.cache.peek_index(inner.key, place.offset) else {
+            return;
+        };
+        for entry in (0..index.len()).filter_map(|i| index.get(i)) {
+            inner.cache.remove(inner.key, entry.place.offset);
+        }
+        inner.cache.remove(inner.key, place.offset);
     }
 
     pub(crate) fn top(&self) -> &IndexBlock {

@@ -348,3 +348,41 @@ fn a_fragment_is_kept_as_it_came() {
     scrollback_sstable::offline::scan(&bytes, &mut |_, fragment| again.push(Owned::of(fragment))).unwrap();
     assert_eq!(again, p.fragments());
 }
+
+#[test]
+fn rows_of_any_size_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.sst");
+    common::on_shard(move || async move {
+        let mut p = Partition::new(b"channel");
+        let lens = [0, 1, 16_000, 32_767, 32_768, 32_769, 65_536, 1 << 20, 5 << 20, 3];
+        let mut row = RowBuilder::new();
+        let mut rng = Rng(9);
+        for (n, len) in lens.into_iter().enumerate() {
+            let text = if n % 2 == 0 { rng.bytes(len) } else { vec![b'z'; len] };
+            row.clear().liveness(5).cell(ColumnId(1), 5, &text);
+            p.rows.push((vec![0x10, n as u8 + 1], row.finish().to_vec()));
+        }
+        let summary = write(&path, common::options(), std::slice::from_ref(&p)).await;
+        let table = open(&path, &summary).await;
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let mut cursor = table.cursor(p.token, &p.key, Slice::all(), direction);
+            let mut found = Vec::new();
+            loop {
+                match cursor.peek() {
+                    Peek::End => break,
+                    Peek::Pending { .. } => cursor.fill().await.unwrap(),
+                    Peek::Item(Item::Row { clustering, row }) => {
+                        found.push((clustering.to_vec(), row.bytes().to_vec()));
+                        cursor.advance();
+                    }
+                    Peek::Item(other) => panic!("{other:?}"),
+                }
+            }
+            if direction == Direction::Reverse {
+                found.reverse();
+            }
+            assert!(found == p.rows);
+        }
+    });
+}

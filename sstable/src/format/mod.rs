@@ -14,6 +14,8 @@ pub(crate) mod frame;
 pub(crate) mod index;
 pub(crate) mod statistics;
 pub(crate) mod tally;
+#[cfg(test)]
+mod tests;
 
 use model::Deletion;
 use model::varint;
