@@ -5,6 +5,7 @@
 //! - It lets one conditional edit or delete of a message run at a time.
 
 use crate::{Bucket, Generator, MessageId};
+use model::{MutationBuilder, RowBuilder, TableId};
 use runtime::sync::{Notify, Permit, Semaphore};
 use std::{
     cell::{Cell, RefCell},
@@ -20,6 +21,8 @@ pub(crate) struct Home {
     ids: RefCell<Generator>,
     sending: RefCell<BTreeMap<i64, Sending>>,
     pub directory: Directory,
+    /// Kept so that a send allocates little.
+    builders: RefCell<(MutationBuilder, RowBuilder)>,
     /// One lock for each key that somebody holds or waits for.
     locks: RefCell<BTreeMap<LockKey, Semaphore>>,
 }
@@ -49,6 +52,7 @@ impl Home {
             ids: RefCell::new(Generator::new(worker, time_ms)),
             sending: RefCell::default(),
             directory: Directory::default(),
+            builders: RefCell::new((MutationBuilder::new(TableId(0), &[0]), RowBuilder::new())),
             locks: RefCell::default(),
         }
     }
@@ -81,6 +85,13 @@ impl Home {
             home: Rc::clone(self),
             channel,
         })
+    }
+
+    /// Builds something with builders whose memory is kept.
+    pub fn with_builders<R>(&self, build: impl FnOnce(&mut MutationBuilder, &mut RowBuilder) -> R) -> R {
+        let mut builders = self.builders.borrow_mut();
+        let (mutation, row) = &mut *builders;
+        build(mutation, row)
     }
 
     /// Waits for the lock of `key`, in order of arrival.

@@ -6,7 +6,7 @@ use crate::{
     tables::{self, Tables},
 };
 use engine::{Read, Shard};
-use model::{Deletion, Direction, MutationBuilder, RowBuilder, RowRef, Slice};
+use model::{Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Slice};
 use runtime::ShardId;
 use std::{future::Future, rc::Rc};
 
@@ -72,30 +72,87 @@ impl Local {
         .await
     }
 
+    /// Sends messages to one channel, each with its author, and gives their ids: those of one bucket in one write. When this
+    /// returns all are on disk.
+    ///
+    /// # Errors
+    /// [`Error::ContentTooLong`]: none was sent. [`Error::Engine`]: some may have been sent.
+    ///
+    /// # Cancellation
+    /// Dropped, some may have been sent.
+    pub async fn send_many(&self, channel: i64, messages: Vec<(i64, String)>) -> Result<Vec<MessageId>> {
+        messages.iter().try_for_each(|(_, content)| check_content(content))?;
+        let send = move |home: Local| async move {
+            let mut ids = Vec::with_capacity(messages.len());
+            while let Some(rest) = messages.get(ids.len()..).filter(|rest| !rest.is_empty()) {
+                home.send_some(
+                    channel,
+                    rest.iter().map(|(author, content)| (*author, content.as_str())),
+                    &mut ids,
+                )
+                .await?;
+            }
+            Ok(ids)
+        };
+        self.at_home(channel, send).await
+    }
+
     async fn send_here(&self, channel: i64, author: i64, content: &str) -> Result<MessageId> {
-        let (id, timestamp, bucket, _pass) = loop {
-            let timestamp = self.shard.timestamp();
-            let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
+        let mut ids = One(None);
+        loop {
+            self.send_some(channel, std::iter::once((author, content)), &mut ids)
+                .await?;
+            if let One(Some(id)) = ids {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Sends as many of the messages as lie in one bucket and fit into one write.
+    async fn send_some<'a>(
+        &self,
+        channel: i64,
+        messages: impl Iterator<Item = (i64, &'a str)>,
+        ids: &mut impl Extend<MessageId>,
+    ) -> Result<()> {
+        let (bucket, _pass) = loop {
+            let id = self.home.next_id(self.id_time()?)?;
             let bucket = Bucket::of(id, self.tables.window);
             if !self.home.directory.has(channel, bucket) {
                 self.ensure_bucket(channel, bucket).await?;
                 continue;
             }
             match self.home.begin_send(channel, bucket.id) {
-                Ok(pass) => {
-                    // From here to the log there is no await: messages get there in the order of their ids.
-                    self.home.take_id(id);
-                    break (id, timestamp, bucket, pass);
-                }
+                Ok(pass) => break (bucket, pass),
                 Err(ended) => ended.await,
             }
         };
-        let mut row = RowBuilder::new();
-        self.put_message(&mut row, timestamp, author, content);
-        let mut mutation = MutationBuilder::new(self.tables.messages, &tables::bucket_key(channel, bucket.id));
-        mutation.row(&tables::message_position(id), row.finish());
-        self.shard.apply(mutation.build()).await?;
-        Ok(id)
+        // From here to the log there is no await: messages get there in the order of their ids.
+        let mutation = self.home.with_builders(|mutation, row| -> Result<Mutation> {
+            mutation.reset(self.tables.messages, &tables::bucket_key(channel, bucket.id));
+            let mut bytes = 0;
+            for (author, content) in messages {
+                let timestamp = self.shard.timestamp();
+                let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
+                if !bucket.contains(id) || bytes + content.len() > WRITE_BYTES_MAX {
+                    break;
+                }
+                self.home.take_id(id);
+                ids.extend(std::iter::once(id));
+                bytes += content.len();
+                self.put_message(row, timestamp, author, content);
+                mutation.row(&tables::message_position(id), row.finish());
+            }
+            Ok(mutation.build())
+        })?;
+        if mutation.as_ref().is_empty() {
+            return Ok(()); // The bucket ended a moment ago.
+        }
+        Ok(self.shard.apply(mutation).await?)
+    }
+
+    fn id_time(&self) -> Result<u64> {
+        id_time(&self.tables, self.shard.timestamp())
     }
 
     /// The row of a new message.
@@ -264,6 +321,18 @@ impl Local {
             .rows()
             .map(|(position, row)| tables::bucket_of_row(&self.tables, position, row));
         Ok((rows.collect::<Result<_>>()?, page.more().cloned()))
+    }
+}
+
+/// Contents of one write, bytes; a single message may have more.
+const WRITE_BYTES_MAX: usize = CONTENT_BYTES_MAX;
+
+/// The one id of a single send.
+struct One(Option<MessageId>);
+
+impl Extend<MessageId> for One {
+    fn extend<I: IntoIterator<Item = MessageId>>(&mut self, ids: I) {
+        self.0 = ids.into_iter().last().or(self.0);
     }
 }
 

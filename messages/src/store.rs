@@ -124,6 +124,20 @@ impl Messages {
         })
     }
 
+    /// Sends messages to one channel, as [`Local::send_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_many(
+        &self,
+        channel: i64,
+        messages: Vec<(i64, String)>,
+    ) -> impl Future<Output = Result<Vec<MessageId>>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.send_many(channel, messages).await
+        })
+    }
+
     /// Edits a message, as [`Local::edit`].
     ///
     /// # Errors

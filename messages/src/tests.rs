@@ -135,11 +135,26 @@ fn model_history() {
                     of.keys().nth(random.below(of.len().max(1) as u64) as usize).copied()
                 };
                 match random.below(10) {
-                    0..=2 => {
+                    0..=1 => {
                         let content = format!("sent {step}");
                         let id = messages.send(channel, 7, content.clone()).await.unwrap();
                         assert!(of_channel.last_key_value().is_none_or(|(last, _)| *last < id));
                         of_channel.insert(id, (content, false));
+                    }
+                    2 => {
+                        let contents: Vec<_> = (0..random.below(9)).map(|n| (7, format!("sent {step} {n}"))).collect();
+                        let ids = messages.send_many(channel, contents.clone()).await.unwrap();
+                        assert!(ids.is_sorted_by(|a, b| a < b) && ids.len() == contents.len());
+                        assert!(
+                            of_channel
+                                .last_key_value()
+                                .is_none_or(|(last, _)| ids.iter().all(|id| last < id))
+                        );
+                        of_channel.extend(
+                            ids.into_iter()
+                                .zip(contents)
+                                .map(|(id, (_, content))| (id, (content, false))),
+                        );
                     }
                     3..=4 => {
                         // Few places in many hours, so that some are there already, or were deleted.

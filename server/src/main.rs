@@ -1,5 +1,7 @@
 //! The `scrollback` binary: its command line.
 
+mod alloc;
+mod bench;
 mod cli;
 mod commands;
 mod demo;
@@ -17,7 +19,7 @@ mod time_text;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use failure::{Done, Failure};
+use failure::Done;
 use output::Format;
 use std::process::ExitCode;
 
@@ -52,12 +54,12 @@ fn run(cli: Cli) -> Done {
         Command::Send(args) => commands::change::send(args, cli.format),
         Command::Edit(args) => commands::change::edit(args, format),
         Command::Delete(args) => commands::change::delete(args, format),
-        Command::Check(args) => commands::check::run(args, format),
         Command::Stats(args) => commands::stats::run(args, format),
+        Command::Check(args) => commands::check::run(args, format),
         Command::Sstable(command) => commands::sstable::run(command, format),
+        Command::Bench(bench) => bench::run(bench, format),
         Command::Demo(args) => demo::run(args),
         Command::DemoWorker(args) => demo::run_worker(args),
-        _ => Err(Failure::new("not there yet")),
     }
 }
 

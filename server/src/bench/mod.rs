@@ -1,0 +1,23 @@
+//! `scrollback bench`: one workload, measured in this process, on a new store.
+//!
+//! - Writers and readers are tasks on the shards, spread evenly; each has one operation under way.
+//! - CPU is the process's own, user and system together, over the measured part. The kernel's workers for it are in it.
+//! - `odsync_mean_us` is the mean of the log's own synchronous writes in the same run, all shards writing;
+//!   `odsync_raw_us` that of bare 4 KiB writes, one thread for each shard, right after it.
+//! - Allocations are counted in a further, shorter part, because counting costs.
+
+mod figures;
+mod ingest;
+mod page;
+mod probe;
+mod workload;
+
+use crate::{cli, failure::Done, output::Format};
+
+/// Runs a workload.
+pub fn run(bench: cli::Bench, format: Format) -> Done {
+    match bench {
+        cli::Bench::Ingest(args) => ingest::run(args, format),
+        cli::Bench::Page(args) => page::run(args, format),
+    }
+}
