@@ -1,5 +1,7 @@
 //! Bad input over the real command line: one clear sentence, status 1 or 2, and a store that is as it was.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{
     fs,
     io::Write,
@@ -71,7 +73,7 @@ fn every_bad_input_is_refused_with_one_sentence() {
     let packed = gzip(text.as_bytes());
     let files = [
         ("malformed", "malformed.jsonl", b"{\"ts_ms\":1]\n".to_vec()),
-        ("JSON cut short", "cut.jsonl", line(T, "x")[..40].as_bytes().to_vec()),
+        ("JSON cut short", "cut.jsonl", line(T, "x").as_bytes()[..40].to_vec()),
         (
             "line 2: empty",
             "empty-line.jsonl",
