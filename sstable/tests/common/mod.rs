@@ -343,11 +343,12 @@ where
     out
 }
 
-/// A seed, or the one that the environment names, so that a failure can be repeated alone.
+/// Seeds 0 to `count`; `SCROLLBACK_SEED` names one, so that a failure can be repeated alone, `SCROLLBACK_SEEDS` another count.
 pub fn seeds(count: u64) -> std::ops::Range<u64> {
-    match std::env::var("SCROLLBACK_SEED").ok().and_then(|s| s.parse().ok()) {
+    let number = |name| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    match number("SCROLLBACK_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..count,
+        None => 0..number("SCROLLBACK_SEEDS").unwrap_or(count),
     }
 }
 
