@@ -1,6 +1,6 @@
 //! Reading a log back after a start: every valid record in order, and whether what follows is a torn tail or damage.
 //!
-//! 1. List the folder; from the highest id downwards read headers until everything that is needed is known ([`Plan`]).
+//! 1. List the folder; from the highest id downwards read headers until everything that is needed is known (`Plan`).
 //! 2. Walk the segments through a window of a megabyte, the next one being read meanwhile, and deliver their records.
 //! 3. At the first place without a valid record search all that follows for headers that vouch for a later position.
 
