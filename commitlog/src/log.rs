@@ -414,7 +414,14 @@ impl Inner {
     /// Keeps the first failure and stops everything. Nothing is retried: after a failed sync a second one may succeed without
     /// having written what the first lost.
     fn poison(&self, error: Error) {
-        self.state.borrow_mut().poison.get_or_insert_with(|| Arc::new(error));
+        {
+            let mut state = self.state.borrow_mut();
+            if state.phase == Phase::Closed {
+                // All is durable, and nothing more will be: only a spare can have failed, and nobody needs it.
+                return;
+            }
+            state.poison.get_or_insert_with(|| Arc::new(error));
+        }
         self.wake_all();
     }
 

@@ -58,9 +58,9 @@ impl Options {
         }
     }
 
-    /// The longest record that is taken, in bytes.
+    /// The longest record that is taken, in bytes: with its header and that of the fill behind it, half a segment.
     pub fn record_bytes_max(&self) -> usize {
-        self.segment_bytes as usize / 2 - RECORD_HEADER_LEN
+        self.segment_bytes as usize / 2 - 2 * RECORD_HEADER_LEN
     }
 
     /// How many segment files there may be.

@@ -198,11 +198,18 @@ impl State {
             return Err(AppendError::Full);
         }
         let bytes = RECORD_HEADER_LEN + record.len();
-        if !self.fits_current(bytes) {
+        if !self.fits(self.open_end_offset(), bytes) {
             self.switch_segment();
         } else if self.open_used() > 0 && self.open_used() + bytes > self.options.group_bytes_max {
-            self.seal(None);
+            // The next group begins at a border; where that is too far for this record, the open group takes it all the same.
+            if self.fits(format::group_end(self.open_end_offset()), bytes) {
+                self.seal(None);
+            }
         }
+        assert!(
+            self.fits(self.open_end_offset(), bytes),
+            "a record of {bytes} bytes fits where it is put"
+        );
         let at = self.open_end();
         let open = self.open.get_or_insert_with(|| GroupBuffer::new(&self.pool, bytes));
         open.record(&self.pool, self.current.salt, at, self.durable, record);
@@ -220,12 +227,17 @@ impl State {
         let bytes = RECORD_HEADER_LEN + len;
         // A record larger than the budget is taken alone.
         let budget = self.unsynced_bytes == 0 || self.unsynced_bytes + bytes <= self.options.unsynced_bytes_max;
-        budget && (self.fits_current(bytes) || self.spare.is_some())
+        budget && (self.fits(self.open_end_offset(), bytes) || self.spare.is_some())
     }
 
-    /// The last block of a segment is left to a fill: so there is always place for the last word when the log is closed.
-    fn fits_current(&self, bytes: usize) -> bool {
-        format::group_end(self.next_offset + self.open_used() + bytes) <= self.options.segment_bytes as usize - BLOCK
+    /// Whether a record fits into the current segment at `offset`. The last block is left to a fill: so there is always place for
+    /// the last word when the log is closed.
+    fn fits(&self, offset: usize, bytes: usize) -> bool {
+        format::group_end(offset + bytes) <= self.options.segment_bytes as usize - BLOCK
+    }
+
+    fn open_end_offset(&self) -> usize {
+        self.next_offset + self.open_used()
     }
 
     fn open_used(&self) -> usize {
@@ -235,7 +247,7 @@ impl State {
     fn open_end(&self) -> LogPosition {
         LogPosition {
             segment: self.current.id,
-            offset: (self.next_offset + self.open_used()) as u32,
+            offset: self.open_end_offset() as u32,
         }
     }
 

@@ -9,6 +9,8 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
+use commitlog::format::{BLOCK, SegmentName};
+use commitlog::inspect::{Entry, inspect};
 use commitlog::replay::{ReplayError, Report, replay};
 use commitlog::{AppendError, Error, Log, LogPosition, Options, SyncMode};
 use runtime::sim::{Config, Outcome, Sim, SimDisk, Tear, client_sleep};
@@ -401,4 +403,41 @@ fn release_keeps_what_is_not_durable() {
         log.release(LogPosition { segment: 2, offset: 0 });
         assert_eq!(log.bytes_in_use(), 16 << 10);
     });
+}
+
+/// A group that would have grown too large was closed, and the record put behind it, where it did not fit any more: into the last block, or
+/// past the end of the segment.
+#[test]
+fn record_that_would_fit_only_into_the_open_group_stays_in_the_segment() {
+    for len in (6000..8100).step_by(100) {
+        let (mut sim, disk) = machine(Tear::DropAll);
+        live(&mut sim, move || async move {
+            let mut options = small_options();
+            options.group_bytes_max = 4096;
+            let log = Log::open(options, 1).await.unwrap();
+            let consumer = consume(&log);
+            sleep(Duration::from_millis(50)).await;
+            log.append(&[1; 300]).unwrap();
+            log.append(&vec![2; len]).unwrap();
+            log.close().await.unwrap();
+            assert_eq!(consumer.await.0, 2);
+        });
+        let (report, records) = live(&mut sim, || read_back(1)).unwrap();
+        assert_eq!((records.len(), report.torn), (2, None), "{len} bytes");
+        let path = disk
+            .list()
+            .into_iter()
+            .find(|path| path.to_string_lossy().contains("/0000000000000001-"))
+            .unwrap();
+        let name = SegmentName::parse(path.file_name().unwrap().to_str().unwrap()).unwrap();
+        let bytes = disk.read_file(&path).unwrap();
+        inspect(name, &bytes, |entry| {
+            if let Entry::Record(record) = entry {
+                assert!(
+                    record.end().offset as usize <= bytes.len() - BLOCK,
+                    "{len} bytes: the last block is a fill's"
+                );
+            }
+        });
+    }
 }

@@ -395,6 +395,11 @@ pub fn play(seed: u64) -> Result<Played, String> {
     // One mode per history: the segments' options may change, what their records promise may not.
     let periodic = dice.below(5) == 0;
     let with_errors = dice.below(3) == 0;
+    if with_errors {
+        // A failed sync leaves a name in doubt for good, whatever later syncs say. Segments never use a name twice; the folder
+        // has only one, so with errors it is there from the beginning.
+        sim.disk().create_dir_all(DIR);
+    }
     for _ in 0..2 + dice.below(3) {
         let plan = plan(&mut dice, periodic);
         let node = sim.start();
