@@ -72,7 +72,7 @@ impl Config {
         bound(
             "log_segment_bytes",
             u64::from(self.log_segment_bytes),
-            64 << 10,
+            16 << 10,
             1 << 30,
         )?;
         bound(

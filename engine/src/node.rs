@@ -4,23 +4,40 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::Manifest;
-use crate::manifest::state::{Edit, LogRecord, State};
+use crate::manifest::state::{Edit, FileRecord, LogRecord, State};
 use crate::shard::{Boot, Booted, Shard};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
 use model::{Schema, TableId};
 use runtime::sync::Mutex;
-use runtime::{ShardId, TaskClass, disk};
+use runtime::{Break, ShardId, TaskClass, disk};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The owner of the manifest.
 pub(crate) struct Node {
     /// `None` once closed.
     manifest: Mutex<Option<Manifest>>,
     shared: Arc<Shared>,
+    dir_faults: DirFaults,
+}
+
+/// Failed syncs of directories of table files; grows only while the manifest is locked.
+///
+/// After a failed sync the names that it should have made durable are never sure again, not even when a later sync of the
+/// directory succeeds, and not only those of the shard that asked for it. So a file counts only if no sync has failed since
+/// before it was created.
+pub(crate) type DirFaults = Arc<AtomicU64>;
+
+/// Why a table file did not become part of the store.
+pub(crate) enum NotAdded {
+    /// The store is what it was: remove the file, write its rows again.
+    GivenUp(Error),
+    /// Whether the file is part of the store is known only when it is opened again.
+    Unknown(Error),
 }
 
 impl Node {
@@ -49,13 +66,16 @@ impl Node {
             );
             return Err(Error::Refused { what });
         }
-        let orphans = set_orphans_aside(&config.dir, &state).await?;
+        make_table_dirs(&config.dir, state.tables.keys().copied()).await?;
+        // Written anew before any file is moved: what was read may not be durable, if a write of it once failed.
         let manifest = Manifest::write_new(&config.dir, state).await?;
         let state = manifest.state().clone();
+        let orphans = set_orphans_aside(&config.dir, &state).await?;
         shared.set(&state);
         let node = Rc::new(Node {
             manifest: Mutex::new(Some(manifest)),
             shared,
+            dir_faults: DirFaults::default(),
         });
         let schemas: Vec<_> = node.shared.schemas();
         let boots: Vec<Boot> = (0..shards)
@@ -63,6 +83,7 @@ impl Node {
                 config: Arc::clone(&config),
                 host_id: state.host_id,
                 shards,
+                dir_faults: Arc::clone(&node.dir_faults),
                 schemas: schemas.clone(),
                 files: state
                     .files
@@ -143,6 +164,45 @@ impl Node {
             .await
     }
 
+    /// Makes a table file, written and synced, part of the store: syncs its directory, then adds it to the manifest together
+    /// with `edits`. `faults_seen` is the number of [`DirFaults`] from before the file was created.
+    pub async fn add_file(
+        &self,
+        file: FileRecord,
+        faults_seen: u64,
+        mut edits: Vec<Edit>,
+    ) -> std::result::Result<(), NotAdded> {
+        let mut manifest = self.manifest.lock().await;
+        let Some(manifest) = manifest.as_mut() else {
+            return Err(NotAdded::GivenUp(Error::Closed));
+        };
+        let dir = layout::table_dir(manifest.dir(), file.table);
+        if self.dir_faults.load(Ordering::Acquire) != faults_seen {
+            return Err(NotAdded::GivenUp(Error::Io {
+                op: "sync of directory",
+                path: dir,
+                offset: 0,
+                source: Arc::new(std::io::Error::other(
+                    "it failed after the table file was created; the file is written again",
+                )),
+            }));
+        }
+        if !runtime::broken(Break::SkipDirSync)
+            && let Err(error) = disk::sync_dir(&dir).await
+        {
+            self.dir_faults.fetch_add(1, Ordering::Release);
+            return Err(NotAdded::GivenUp(error.into()));
+        }
+        edits.push(Edit::AddFile(file));
+        manifest.append(edits).await.map_err(|error| {
+            if manifest.is_failed() {
+                NotAdded::Unknown(error)
+            } else {
+                NotAdded::GivenUp(error)
+            }
+        })
+    }
+
     /// Creates a table, or returns the one of that name.
     pub async fn create_table(&self, mut schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
         let mut manifest = self.manifest.lock().await;
@@ -156,8 +216,9 @@ impl Node {
                 schema.keyspace, schema.name
             )));
         }
-        schema.id = TableId(manifest.state().tables.keys().map(|id| id.0).max().unwrap_or(0) + 1);
+        schema.id = next_table_id(manifest).await?;
         schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        make_table_dirs(manifest.dir(), std::iter::once(schema.id)).await?;
         manifest.append(vec![Edit::CreateTable(schema.clone())]).await?;
         let schema = Arc::new(schema);
         for shard in 0..runtime::shard_count() {
@@ -184,6 +245,20 @@ impl Node {
             .await?;
         self.shared.set_property(key, value);
         Ok(true)
+    }
+
+    /// Flushes all shards side by side.
+    pub async fn flush_all(&self) -> Result<()> {
+        let flushes = (0..runtime::shard_count()).map(|shard| {
+            let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
+            let flush = on_shard(to, |shard| async move { shard.flush().await });
+            runtime::spawn(TaskClass::Request, "flush all", flush)
+        });
+        let mut result = Ok(());
+        for flush in flushes.collect::<Vec<_>>() {
+            result = result.and(flush.await.and_then(|flushed| flushed));
+        }
+        result
     }
 
     /// Closes all shards and the manifest; runs on shard 0.
@@ -238,6 +313,26 @@ async fn abandon() {
         };
         let _ = runtime::call(to, close).await;
     }
+}
+
+/// A table id that no table has, and no directory either: one that a failed or interrupted creation left behind may not be
+/// durable, whatever a later sync says.
+async fn next_table_id(manifest: &Manifest) -> Result<TableId> {
+    let mut last = manifest.state().tables.keys().map(|id| id.0).max().unwrap_or(0);
+    for entry in disk::list(&layout::tables_dir(manifest.dir())).await? {
+        last = last.max(entry.name.parse().unwrap_or(0));
+    }
+    let next = last.checked_add(1);
+    next.map(TableId)
+        .ok_or_else(|| Error::invalid("no table id is left".to_owned()))
+}
+
+/// Makes the directories of tables durable, before the manifest names the tables or any file in them.
+async fn make_table_dirs(dir: &Path, tables: impl Iterator<Item = TableId>) -> Result<()> {
+    for table in tables {
+        disk::create_dir_all(&layout::table_dir(dir, table)).await?;
+    }
+    Ok(disk::sync_dir(&layout::tables_dir(dir)).await?)
 }
 
 /// The first state of a new store in `dir`.

@@ -316,11 +316,8 @@ impl Store {
     /// # Errors
     /// The first shard's error; nothing is lost by it.
     pub async fn flush(&self) -> Result<()> {
-        for shard in 0..self.inner.shards {
-            self.call(ShardId(shard), |shard| async move { shard.flush().await })
-                .await??;
-        }
-        Ok(())
+        self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
+            .await?
     }
 
     /// Figures, shard by shard.

@@ -86,8 +86,18 @@ impl Manifest {
     /// Writes `state` as a new manifest of the store in `dir`, in place of the present one, and opens it.
     ///
     /// # Errors
-    /// [`Error::Io`]: the present manifest, if there is one, still holds.
+    /// [`Error::Io`]: which of the two manifests holds is known only after reopening.
     pub async fn write_new(dir: &Path, state: State) -> Result<Manifest> {
+        let manifest = Self::prepare(dir, state).await?;
+        manifest.install().await?;
+        Ok(manifest)
+    }
+
+    /// Writes `state` as a manifest beside the present one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the present manifest, if there is one, still holds.
+    async fn prepare(dir: &Path, state: State) -> Result<Manifest> {
         let new_path = dir.join(NEW_NAME);
         if disk::exists(&new_path).await? {
             disk::remove(&new_path).await?;
@@ -119,9 +129,25 @@ impl Manifest {
         manifest.write_record(RecordKind::Vouch, &[]).await?;
         // The size and the blocks of the file are metadata that O_DSYNC covers only as far as the data need them.
         manifest.file.sync().await?;
-        disk::rename(&new_path, &manifest.dir.join(FILE_NAME)).await?;
-        disk::sync_dir(&manifest.dir).await?;
         Ok(manifest)
+    }
+
+    /// Puts a prepared manifest in the place of the present one.
+    async fn install(&self) -> Result<()> {
+        disk::rename(&self.dir.join(NEW_NAME), &self.dir.join(FILE_NAME)).await?;
+        Ok(disk::sync_dir(&self.dir).await?)
+    }
+
+    /// Whether it takes no more edits: one of them has failed, and may have happened all the same.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Directory of the store.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The state that all durable edits make.
@@ -133,7 +159,8 @@ impl Manifest {
     /// Makes `edits` happen together: durable, and in [`state`](Self::state), when this returns.
     ///
     /// # Errors
-    /// [`Error::Io`]: whether the edits happened is unknown; the manifest takes no more, reopen the store.
+    /// [`Error::Io`]: if the manifest [has failed](Self::is_failed), whether the edits happened is unknown, and it takes no
+    /// more: reopen the store. Else there was no room for a longer manifest, and nothing has happened.
     pub async fn append(&mut self, edits: Vec<Edit>) -> Result<()> {
         if self.failed {
             return Err(Error::Poisoned {
@@ -142,13 +169,14 @@ impl Manifest {
         }
         let payload = state::encode_edits(&edits);
         let need = (format::padded_len(payload.len()) + format::RECORD_ALIGN) as u64;
-        let written = if self.offset + need <= self.capacity {
-            self.write_edits(&payload).await
+        // Until it has ended well, it may have happened or not: also if the caller goes away meanwhile.
+        self.failed = true;
+        if self.offset + need <= self.capacity {
+            self.write_edits(&payload).await?;
         } else {
-            self.rewrite_with(&edits).await
-        };
-        self.failed = written.is_err();
-        written?;
+            self.rewrite_with(&edits).await?;
+        }
+        self.failed = false;
         apply(&mut self.state, edits);
         Ok(())
     }
@@ -162,7 +190,11 @@ impl Manifest {
     async fn rewrite_with(&mut self, edits: &[Edit]) -> Result<()> {
         let mut next = self.state.clone();
         apply(&mut next, edits.to_vec());
-        let mut new = Manifest::write_new(&self.dir, next).await?;
+        let mut new = Manifest::prepare(&self.dir, next).await.inspect_err(|error| {
+            // The present manifest holds as it is.
+            self.failed = !error.is_no_space();
+        })?;
+        new.install().await?;
         new.state = std::mem::take(&mut self.state);
         std::mem::replace(self, new).file.close().await?;
         Ok(())

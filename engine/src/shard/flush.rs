@@ -1,8 +1,8 @@
 //! Flush: a sealed memtable becomes an sstable.
 //!
 //! 1. The memtable streams into a new file; the file is synced and cut to its size.
-//! 2. The directory is synced: the file's name is durable.
-//! 3. The log is durable up to the memtable's end (it always is, but in periodic mode).
+//! 2. The log is durable up to the memtable's end (it always is, but in periodic mode).
+//! 3. The directory is synced: the file's name is durable.
 //! 4. One manifest edit adds the file, raises "flushed up to" and the log's floor.
 //! 5. In one step without an await the file becomes visible and the memtable goes.
 //! 6. Only then log segments are released; the memtable's memory is freed in turns.
@@ -11,9 +11,10 @@
 //! and tried again under a new generation; a failed manifest edit poisons the shard, because it may have happened.
 
 use super::{Shard, add};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout;
 use crate::manifest::state::{Edit, FileRecord, LogRecord};
+use crate::node::NotAdded;
 use crate::store::on_shard;
 use crate::table::{LiveFile, Sealed, TableState};
 use commitlog::LogPosition;
@@ -21,6 +22,7 @@ use model::{Direction, Fragment, Item, Peek, RowSource, Slice};
 use runtime::disk;
 use runtime::{Break, ShardId, TaskClass};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// First wait after a failed flush; doubled up to [`RETRY_MAX`].
@@ -28,14 +30,6 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Entries of a memtable freed between two looks at the clock.
 const DROP_ENTRIES: usize = 256;
-
-/// How a flush failed.
-enum Failure {
-    /// The table file is gone; the rows are still in memory and in the log: try again.
-    GivenUp(Error),
-    /// Whether the file belongs to the store is unknown.
-    Unknown(Error),
-}
 
 impl Shard {
     /// Seals a table's memtable, whose records end at or before `end`, and has it flushed.
@@ -98,8 +92,8 @@ impl Shard {
                     *self.flush_trouble.borrow_mut() = None;
                     retry = RETRY_MIN;
                 }
-                Err(Failure::Unknown(error)) => return self.poison(&error),
-                Err(Failure::GivenUp(error)) => {
+                Err(NotAdded::Unknown(error)) => return self.poison(&error),
+                Err(NotAdded::GivenUp(error)) => {
                     tracing::warn!(shard = self.id.0, %error, "a flush failed and is tried again");
                     add(&self.counters.flush_failures, 1);
                     *self.flush_trouble.borrow_mut() = Some(error);
@@ -126,10 +120,11 @@ impl Shard {
         oldest.min_by_key(|(_, sealed)| sealed.start)
     }
 
-    async fn flush_one(&self, table: &Rc<TableState>, sealed: &Rc<Sealed>) -> std::result::Result<(), Failure> {
+    async fn flush_one(&self, table: &Rc<TableState>, sealed: &Rc<Sealed>) -> std::result::Result<(), NotAdded> {
         let generation = self.next_generation.get();
         self.next_generation.set(layout::generation_after(generation));
         let path = layout::table_file(&self.config.dir, table.schema.id, generation);
+        let faults_seen = self.dir_faults.load(Ordering::Acquire);
         let written = self.write_table(table, sealed, generation, &path).await;
         let file = match written {
             Ok(file) => file,
@@ -138,36 +133,33 @@ impl Shard {
                 if disk::exists(&path).await.unwrap_or(false) {
                     drop(disk::remove(&path).await);
                 }
-                return Err(Failure::GivenUp(error));
+                return Err(NotAdded::GivenUp(error));
             }
         };
         let floor = self.log_pin(Some(sealed));
         if runtime::broken(Break::ReleaseBeforeManifest) {
             self.release_log(floor);
         }
-        let mut edits = vec![
-            Edit::AddFile(file.record.clone()),
+        let edits = vec![
             Edit::FlushedUpTo {
                 shard: self.id.0,
                 table: table.schema.id,
                 position: sealed.end,
             },
-        ];
-        edits.push(Edit::Log {
-            shard: self.id.0,
-            log: LogRecord {
-                floor: floor.segment,
-                clean: false,
+            Edit::Log {
+                shard: self.id.0,
+                log: LogRecord {
+                    floor: floor.segment,
+                    clean: false,
+                },
             },
-        });
-        match self.edit_manifest(edits).await {
-            Ok(()) => {}
-            Err(error) if error.is_no_space() => {
-                drop(file.table.close().await);
+        ];
+        if let Err(error) = self.add_file(file.record.clone(), faults_seen, edits).await {
+            drop(file.table.close().await);
+            if matches!(error, NotAdded::GivenUp(_)) {
                 drop(disk::remove(&path).await);
-                return Err(Failure::GivenUp(error));
             }
-            Err(error) => return Err(Failure::Unknown(error)),
+            return Err(error);
         }
         add(&self.counters.flushes, 1);
         add(&self.counters.flushed_bytes, file.record.bytes);
@@ -192,11 +184,6 @@ impl Shard {
         generation: u64,
         path: &std::path::Path,
     ) -> Result<LiveFile> {
-        let dir = layout::table_dir(&self.config.dir, table.schema.id);
-        if !disk::exists(&dir).await? {
-            disk::create_dir_all(&dir).await?;
-            disk::sync_dir(&layout::tables_dir(&self.config.dir)).await?;
-        }
         let options = sstable::WriterOptions {
             block_bytes: self.config.block_bytes,
             ..sstable::WriterOptions::new(table.schema.id, self.host_id, generation)
@@ -208,9 +195,6 @@ impl Shard {
             return Err(error);
         }
         let summary = writer.seal().await?;
-        if !runtime::broken(Break::SkipDirSync) {
-            disk::sync_dir(&dir).await?;
-        }
         if let Some(log) = self.log.get() {
             log.wait_durable(sealed.end).await?;
         }
@@ -244,8 +228,16 @@ impl Shard {
         }
     }
 
-    pub(super) async fn edit_manifest(&self, edits: Vec<Edit>) -> Result<()> {
-        on_shard(ShardId(0), move |shard| async move { shard.node().edit(edits).await }).await?
+    async fn add_file(
+        &self,
+        file: FileRecord,
+        faults_seen: u64,
+        edits: Vec<Edit>,
+    ) -> std::result::Result<(), NotAdded> {
+        let added = on_shard(ShardId(0), move |shard| async move {
+            shard.node().add_file(file, faults_seen, edits).await
+        });
+        added.await.unwrap_or_else(|error| Err(NotAdded::Unknown(error)))
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use recover::{Boot, Booted};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::node::Node;
+use crate::node::{DirFaults, Node};
 use crate::stats::ShardStatistics;
 use crate::table::TableState;
 use applied::Applied;
@@ -54,6 +54,7 @@ pub struct Shard {
     room: Notify,
     /// Held by the writer that waits for room: those behind it wait in its queue.
     admission: Mutex<()>,
+    dir_faults: DirFaults,
     flush_wanted: Notify,
     flushed: Notify,
     /// Why flushes fail at present.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::state::{FileRecord, LogRecord};
-use crate::node::Node;
+use crate::node::{DirFaults, Node};
 use crate::stats::Recovery;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
@@ -28,6 +28,7 @@ pub(crate) struct Boot {
     pub config: Arc<Config>,
     pub host_id: [u8; 16],
     pub shards: u16,
+    pub dir_faults: DirFaults,
     pub schemas: Vec<Arc<Schema>>,
     pub files: Vec<FileRecord>,
     /// The largest generations in the store and among its orphans.
@@ -62,6 +63,7 @@ impl Shard {
         let shard = Rc::new(Shard {
             id,
             count: boot.shards,
+            dir_faults: boot.dir_faults,
             host_id: boot.host_id,
             tables: RefCell::new(tables.collect()),
             log: OnceCell::new(),

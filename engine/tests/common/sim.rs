@@ -20,6 +20,7 @@ pub fn small(dir: &str) -> Config {
     }
 }
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub fn simulator(seed: u64, shards: usize) -> sim::Sim {
     sim::Sim::new(sim::Config {
         seed,
