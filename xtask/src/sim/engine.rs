@@ -40,9 +40,14 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
     config.shards = Some(profile.shards);
     config.memtable_bytes = 64 << 10;
     config.block_cache_bytes = *rng.pick(&[0, 8 << 10, 1 << 20]);
-    config.log_segment_bytes = 64 << 10;
-    config.log_bytes_max = 256 << 10;
-    config.mutation_bytes_max = 32 << 10;
+    // Few blocks in a segment and four segments in all: they are recycled again and again.
+    config.log_segment_bytes = if profile.bulky {
+        64 << 10
+    } else {
+        *rng.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10])
+    };
+    config.log_bytes_max = 4 * u64::from(config.log_segment_bytes);
+    config.mutation_bytes_max = config.log_segment_bytes as usize / 2;
     config.block_bytes = *rng.pick(&[256, 1 << 10, 16 << 10]);
     if profile.periodic {
         config.sync = SyncMode::Periodic {
