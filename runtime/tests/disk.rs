@@ -42,6 +42,23 @@ fn poll_once(future: impl Future) {
 }
 
 #[test]
+fn a_relative_path_begins_at_the_working_directory() {
+    let here = std::env::current_dir().unwrap();
+    let dir = tempfile::tempdir_in(&here).unwrap();
+    let relative = dir.path().strip_prefix(&here).unwrap().to_owned();
+    on_a_shard(move || async move {
+        let path = relative.join("file");
+        file_of(&path, 1).await.close().await.unwrap();
+        disk::sync_dir(&relative).await.unwrap();
+        let file = File::open_read(&path).await.unwrap();
+        assert_eq!(file.path(), path);
+        file.close().await.unwrap();
+        disk::rename(&path, &relative.join("other")).await.unwrap();
+        assert_eq!(disk::list(&relative).await.unwrap()[0].name, "other");
+    });
+}
+
+#[test]
 fn round_trips_at_any_alignment() {
     let dir = directory();
     let path = dir.path().join("file");

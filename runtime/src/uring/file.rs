@@ -380,7 +380,8 @@ pub(crate) async fn create_dir_all(shard: &Rc<Shard>, path: &Path) -> Result<(),
 }
 
 pub(crate) async fn sync_dir(shard: &Rc<Shard>, dir: &Path) -> Result<(), Error> {
-    let name = dir.to_path_buf();
+    // The executor opens directories, other than files, relative to nothing at all.
+    let name = std::path::absolute(dir).map_err(|source| Error::io("sync directory", dir, 0, source))?;
     let result = uncancelled(shard, async move {
         let directory = Directory::open(&name).await.map_err(plain)?;
         let synced = directory.sync().await.map_err(plain);
