@@ -92,6 +92,29 @@ fn a_cold_page_after_import_in_time_order_opens_one_sstable_and_two_blocks() {
 }
 
 #[test]
+fn a_page_behind_a_deletion_that_begins_at_the_newest_message_reads_none_of_their_blocks() {
+    let mut sim = simulator(3, 1);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, schema) = open(handle, config()).await;
+        fill(&store, &schema, 1, MESSAGES / 10, 20).await;
+        let newest_message = MESSAGES / 10;
+        store
+            .apply(delete_range(&schema, 1, newest_message, 1, 2 * MESSAGES))
+            .await
+            .expect("deleted");
+        // From the memtable, then from its own sstable, whose one block is all that is read.
+        for blocks_of_the_deletion in [0, 1] {
+            let (rows, cost) = newest(&store, &schema, 1).await;
+            assert_eq!(rows, 0);
+            assert_eq!(cost.data_blocks, blocks_of_the_deletion, "{cost:?}");
+            store.flush().await.expect("flushed");
+        }
+        store.close().await.expect("closed");
+    });
+}
+
+#[test]
 fn a_page_behind_deletions_of_a_million_messages_reads_none_of_their_blocks() {
     let mut sim = simulator(2, 1);
     let handle = sim.start();

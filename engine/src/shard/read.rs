@@ -106,7 +106,9 @@ impl Snapshot {
                 .iter()
                 .map(|partition| Source::Memory(partition.rows(slice, direction))),
         );
-        for file in &self.files {
+        // The youngest first: of those that begin at one position, the merge opens the first. If that one holds a deletion,
+        // the others pass over what it covers.
+        for file in self.files.iter().rev() {
             let statistics = file.table.statistics();
             let bounds = statistics.clustering.as_ref();
             let within = bounds.is_some_and(|(first, last)| *first < slice.end && *last >= slice.start);

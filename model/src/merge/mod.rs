@@ -8,8 +8,10 @@
 //! - **Reverse**: a change at `p` comes after a row at `p` and applies to rows before `p`.
 //!
 //! So the order of items is (position, change before row) Forward and exactly its mirror Reverse. A source that is
-//! `Pending` at `p` may hold a row or a change at `p`, so it sorts before both, whatever the direction: it is filled
-//! first when its position is, or ties for, the smallest, and never earlier. A file that a page does not reach is not opened.
+//! `Pending` at `p` may hold a row or a change at `p`, so it is filled before a row at `p` is taken, whatever the direction,
+//! and never earlier: a file that a page does not reach is not opened. It stands behind a change at `p` that is known
+//! Forward: that change applies to all that the source has from `p` on, and may let it pass over its blocks unread. Reverse
+//! the change applies only beyond `p`, and comes last.
 //!
 //! # What goes out
 //!
@@ -287,10 +289,7 @@ impl<S: RowSource> Merge<S> {
             Direction::Forward => order,
             Direction::Reverse => order.reverse(),
         };
-        reversed(a.cmp(b)).then_with(|| match (a_class, b_class) {
-            (Class::Pending, _) | (_, Class::Pending) => a_class.cmp(&b_class),
-            _ => reversed(a_class.cmp(&b_class)),
-        })
+        reversed(a.cmp(b)).then_with(|| a_class.rank(self.direction).cmp(&b_class.rank(self.direction)))
     }
 
     /// Whether the smallest item is, or may turn out to be, one more change at the place where changes are being taken.
@@ -462,12 +461,24 @@ impl<S: RowSource> Merge<S> {
     }
 }
 
-/// What stands at a position, in Forward order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What stands at a position.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Pending,
     Change,
     Row,
+}
+
+impl Class {
+    /// Which of those at one position is taken first.
+    #[inline]
+    fn rank(self, direction: Direction) -> u8 {
+        match (direction, self) {
+            (Direction::Forward, Class::Change) | (Direction::Reverse, Class::Pending) => 0,
+            (Direction::Forward, Class::Pending) | (Direction::Reverse, Class::Row) => 1,
+            (Direction::Forward, Class::Row) | (Direction::Reverse, Class::Change) => 2,
+        }
+    }
 }
 
 #[inline]

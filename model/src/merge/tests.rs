@@ -342,6 +342,32 @@ fn worked_example_in_both_directions() {
     }
 }
 
+/// A range deletion in one source over many rows of a pending one: its blocks are passed over, never filled. The pending
+/// one has nothing before its first key, at which the range begins too.
+#[test]
+fn a_range_that_begins_at_the_first_pending_key_lets_all_blocks_be_passed_over() {
+    let many = Content {
+        rows: (0..200u8).map(|id| (vec![4, id], row(1))).collect(),
+        ranges: Vec::new(),
+    };
+    let range = Content {
+        rows: BTreeMap::new(),
+        ranges: vec![(vec![4, 0], vec![4, 0xff], Deletion::new(5, 1))],
+    };
+    let mut blocks = scripted(&many, true, &[9], &Slice::all(), Direction::Forward);
+    blocks.pending = [0, 50, 100, 150].map(|id| (usize::from(id), vec![4, id])).into();
+    let sources = vec![blocks, scripted(&range, true, &[9], &Slice::all(), Direction::Forward)];
+    let mut merge = Merge::new(sources, Direction::Forward, Deletion::LIVE);
+    loop {
+        match merge.step() {
+            Step::End => break,
+            Step::Item => assert!(matches!(merge.item(), Item::RangeChange { .. })),
+            Step::Pending(_) => panic!("a block that the range covers was to be read"),
+        }
+    }
+    assert_eq!(merge.counts().rows_skipped, 200);
+}
+
 /// A range deletion in one source over many rows of a pending one: its blocks are passed over, never filled.
 #[test]
 fn covered_blocks_are_never_filled() {
