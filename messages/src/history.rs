@@ -50,17 +50,35 @@ impl History {
         }
     }
 
+    /// The oldest messages of a channel, oldest first.
+    pub fn oldest(limit: usize) -> History {
+        History {
+            oldest_first: true,
+            ..History::newest(limit)
+        }
+    }
+
+    /// Of those, only messages with ids before this one.
+    pub fn before(self, id: MessageId) -> History {
+        History {
+            before: Some(id),
+            ..self
+        }
+    }
+
+    /// Of those, only messages with ids after this one.
+    pub fn after(self, id: MessageId) -> History {
+        History {
+            after: Some(id),
+            ..self
+        }
+    }
+
     /// The page after one that ended with this message.
     pub fn from(self, last: MessageId) -> History {
         match self.oldest_first {
-            true => History {
-                after: Some(last),
-                ..self
-            },
-            false => History {
-                before: Some(last),
-                ..self
-            },
+            true => self.after(last),
+            false => self.before(last),
         }
     }
 
@@ -117,6 +135,7 @@ pub struct Message<'a> {
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
     tables: tables::Tables,
+    history: History,
     parts: Vec<Part>,
     len: usize,
     has_more: bool,
@@ -151,7 +170,16 @@ impl HistoryPage {
         self.cost
     }
 
-    /// The messages, in the order that was asked for. Malformed rows are errors.
+    /// What to ask for next: the page after this one, none if this is the last.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn next(&self) -> Result<Option<History>> {
+        let last = self.last_id()?.filter(|_| self.has_more);
+        Ok(last.map(|last| self.history.from(last)))
+    }
+
+    /// The messages, in the order that was asked for. A malformed row is an [`Error::Malformed`].
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>>> {
         let rows = self.parts.iter().flat_map(|part| part.page.rows().take(part.to));
         rows.filter(|(_, row)| is_message(*row))
@@ -159,6 +187,9 @@ impl HistoryPage {
     }
 
     /// The id of the last message: the cursor of the next page.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
     pub fn last_id(&self) -> Result<Option<MessageId>> {
         let rows = self
             .parts
@@ -242,6 +273,7 @@ impl Local {
         } = page;
         Ok(HistoryPage {
             tables: self.tables,
+            history,
             parts,
             len,
             has_more,

@@ -32,6 +32,7 @@ pub use history::{History, HistoryPage, Message, OneMessage};
 pub use import_ids::{IMPORT_WORKERS, IMPORTS_PER_MILLISECOND, ImportIds, OrderScan, import_id};
 pub use local::Local;
 pub use names::NameKind;
+pub use runtime::block_on;
 pub use snowflake::{Epoch, Generator, MessageId, TIME_MS_MAX};
 pub use store::{ChannelSummary, Messages, Options};
 

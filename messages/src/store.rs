@@ -5,7 +5,7 @@ use crate::{
     local,
     tables::{self, Tables},
 };
-use engine::{Shard, Store};
+use engine::{Config, Shard, Store};
 use model::Schema;
 use runtime::ShardId;
 use std::{future::Future, rc::Rc, sync::Arc};
@@ -24,7 +24,12 @@ pub struct Options {
     pub window: Option<Window>,
 }
 
-/// The messages of an open store. Cheap to clone; every clone is the same.
+/// The messages of an open store, from any thread and any async runtime. Cheap to clone; every clone is the same.
+///
+/// Channels and authors are numbers, stored as a Cassandra `bigint`: those that your program has already, or those that
+/// [`channel`](Self::channel) and [`author`](Self::author) give to names. One store should keep to one of the two.
+///
+/// [`close`](Self::close) it when done. Dropped without, it has lost nothing, and the next opening replays the log.
 #[derive(Clone)]
 pub struct Messages {
     store: Store,
@@ -43,12 +48,48 @@ pub struct ChannelSummary {
 }
 
 impl Messages {
+    /// Opens the store of this configuration, or creates it with the default [`Options`]. Replays the logs before it returns:
+    /// seconds per GB of log.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] says what to change, or names the damaged file; nothing is changed on disk then.
+    /// [`Error::OtherTable`].
+    ///
+    /// # Cancellation
+    /// Dropped, it leaves the store as a crash would: nothing is lost.
+    pub async fn open(config: Config) -> Result<Messages> {
+        Self::open_with(config, Options::default()).await
+    }
+
+    /// Opens the store of this configuration, or creates it with these options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). [`Error::OtherEpoch`], [`Error::OtherWindow`]: the store was created otherwise.
+    /// [`Error::BadEpoch`].
+    ///
+    /// # Cancellation
+    /// As [`open`](Self::open).
+    pub async fn open_with(config: Config, options: Options) -> Result<Messages> {
+        let store = Store::open(config).await?;
+        match Self::over(store.clone(), options).await {
+            Ok(messages) => Ok(messages),
+            Err(error) => {
+                // The first error is the one that matters.
+                let _ = store.close().await;
+                Err(error)
+            }
+        }
+    }
+
     /// The messages of this store; makes their tables if it has none.
     ///
     /// # Errors
     /// [`Error::OtherEpoch`], [`Error::OtherWindow`]: the store was created otherwise. [`Error::BadEpoch`],
     /// [`Error::OtherTable`], [`Error::Engine`].
-    pub async fn open(store: Store, options: Options) -> Result<Messages> {
+    ///
+    /// # Cancellation
+    /// Some of the tables may have been made; the next call makes the others.
+    pub async fn over(store: Store, options: Options) -> Result<Messages> {
         let epoch = fixed_epoch(&store, options.epoch_ms).await?;
         let window = fixed_window(&store, options.window).await?;
         let mut tables = Vec::new();
@@ -62,6 +103,18 @@ impl Messages {
         let tables: [Arc<Schema>; 3] = tables.try_into().expect("one table for each definition");
         let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
         Ok(Messages { store, tables })
+    }
+
+    /// Closes the store: calls under way end, everything is flushed, nothing is left to replay. Other clones then get
+    /// [`engine::Error::Closed`].
+    ///
+    /// # Errors
+    /// [`Error::Engine`]: what kept it from closing cleanly. Nothing acknowledged is lost: the next opening replays the logs.
+    ///
+    /// # Cancellation
+    /// The store may stay half closed; drop it.
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.store.close().await?)
     }
 
     /// The store below.
@@ -113,12 +166,13 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
-    pub fn send(
+    pub fn send<C: Into<String>>(
         &self,
         channel: i64,
         author: i64,
-        content: String,
-    ) -> impl Future<Output = Result<MessageId>> + Send + use<> {
+        content: C,
+    ) -> impl Future<Output = Result<MessageId>> + Send + use<C> {
+        let content = content.into();
         self.call(self.home_of(channel), move |home| async move {
             home.send(channel, author, content).await
         })
@@ -142,13 +196,14 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
-    pub fn edit(
+    pub fn edit<C: Into<String>>(
         &self,
         channel: i64,
         id: MessageId,
         author: Option<i64>,
-        content: String,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        content: C,
+    ) -> impl Future<Output = Result<()>> + Send + use<C> {
+        let content = content.into();
         self.call(self.home_of(channel), move |home| async move {
             home.edit(channel, id, author, content).await
         })
@@ -198,6 +253,22 @@ impl Messages {
         self.call(self.home_of(channel), move |home| async move {
             home.import(channel, messages).await
         })
+    }
+
+    /// The id of a channel's name, given now if it has none, as [`Local::intern`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn channel<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
+        self.intern(NameKind::Channel, name.into())
+    }
+
+    /// The id of an author's name, given now if it has none, as [`Local::intern`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn author<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
+        self.intern(NameKind::Author, name.into())
     }
 
     /// The id of a name, given now if it has none, as [`Local::intern`].
@@ -270,9 +341,9 @@ impl Messages {
                     summary.last = summary.last.or(Some(id));
                     summary.first = Some(id);
                 }
-                match page.last_id()? {
-                    Some(last) if page.has_more() => history = history.from(last),
-                    _ => return Ok(summary),
+                match page.next()? {
+                    Some(next) => history = next,
+                    None => return Ok(summary),
                 }
                 runtime::breathe().await;
             }

@@ -31,9 +31,7 @@ fn config(dir: &std::path::Path) -> Config {
 }
 
 async fn open(dir: &std::path::Path, options: Options) -> Messages {
-    Messages::open(Store::open(config(dir)).await.unwrap(), options)
-        .await
-        .unwrap()
+    Messages::open_with(config(dir), options).await.unwrap()
 }
 
 fn hourly() -> Options {
@@ -49,7 +47,7 @@ fn with_store<F: Future<Output = ()>>(options: Options, test: impl FnOnce(Messag
     runtime::block_on(async {
         let messages = open(dir.path(), options).await;
         test(messages.clone()).await;
-        messages.store().close().await.unwrap();
+        messages.close().await.unwrap();
     });
 }
 
@@ -317,6 +315,31 @@ fn readers_see_each_message_once_and_in_order_while_it_is_written() {
 }
 
 #[test]
+fn calls_come_from_any_thread() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    with_store(Options::default(), |messages| async move {
+        let channel = messages.channel("c").await.unwrap();
+        std::thread::scope(|scope| {
+            for author in 0..4 {
+                let messages = messages.clone();
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        block_on(is_send(messages.send(channel, author, format!("{author} {n}")))).unwrap();
+                    }
+                });
+            }
+        });
+        let sent = scroll(&messages, channel, History::oldest(7)).await;
+        for author in 0..4 {
+            let own = sent.iter().filter(|m| m.1.starts_with(&format!("{author} ")));
+            assert!(own.map(|m| m.1.clone()).eq((0..20).map(|n| format!("{author} {n}"))));
+        }
+    });
+}
+
+#[test]
 fn edits_that_race_with_a_delete_never_revive() {
     with_store(Options::default(), |messages| async move {
         let messages = &messages;
@@ -447,7 +470,7 @@ fn names_keep_their_ids_also_when_two_share_a_hash() {
             holders.contains(&naming::Holder::This) && holders.contains(&naming::Holder::Another),
             "{holders:?}"
         );
-        messages.store().close().await.unwrap();
+        messages.close().await.unwrap();
 
         let messages = open(dir.path(), Options::default()).await;
         assert_eq!(messages.intern(NameKind::Channel, "#b".to_owned()).await.unwrap(), next);
@@ -464,7 +487,7 @@ fn names_keep_their_ids_also_when_two_share_a_hash() {
             messages.intern(NameKind::Author, String::new()).await,
             Err(Error::BadName { bytes: 0 })
         ));
-        messages.store().close().await.unwrap();
+        messages.close().await.unwrap();
     });
 }
 
@@ -478,14 +501,14 @@ fn epoch_and_window_are_fixed_when_the_store_is_created() {
         };
         let messages = open(dir.path(), early).await;
         let id = messages.send(1, 1, "x".to_owned()).await.unwrap();
-        messages.store().close().await.unwrap();
+        messages.close().await.unwrap();
 
         let store = Store::open(config(dir.path())).await.unwrap();
         let other = Options {
             epoch_ms: Some(0),
             window: None,
         };
-        let refused = Messages::open(store.clone(), other).await.err().unwrap();
+        let refused = Messages::over(store.clone(), other).await.err().unwrap();
         assert!(
             matches!(
                 refused,
@@ -500,7 +523,7 @@ fn epoch_and_window_are_fixed_when_the_store_is_created() {
             epoch_ms: None,
             window: Some(Window::DEFAULT),
         };
-        let refused = Messages::open(store.clone(), other).await.err().unwrap();
+        let refused = Messages::over(store.clone(), other).await.err().unwrap();
         assert!(
             matches!(
                 refused,
@@ -511,14 +534,14 @@ fn epoch_and_window_are_fixed_when_the_store_is_created() {
             ),
             "{refused:?}"
         );
-        let messages = Messages::open(store, Options::default()).await.unwrap();
+        let messages = Messages::over(store, Options::default()).await.unwrap();
         assert_eq!(
             (messages.epoch().unix_ms(), messages.window().hours()),
             (1_072_915_200_000, 24)
         );
         assert!(messages.get(1, id).await.unwrap().is_some());
         assert!(messages.send(1, 1, "y".to_owned()).await.unwrap() > id);
-        messages.store().close().await.unwrap();
+        messages.close().await.unwrap();
     });
 }
 

@@ -1,7 +1,7 @@
 //! Opening and closing the store of a command.
 
 use crate::failure::{Done, Failure};
-use engine::{Config, Store, is_store};
+use engine::{Config, is_store};
 use messages::{Messages, Options};
 use std::{future::Future, path::Path};
 
@@ -29,12 +29,9 @@ pub fn with_config<T, F: Future<Output = Done<T>>>(
     command: impl FnOnce(Messages) -> F,
 ) -> Done<T> {
     runtime::block_on(async {
-        let store = Store::open(config).await?;
-        let done = match Messages::open(store.clone(), options).await {
-            Ok(messages) => command(messages).await,
-            Err(error) => Err(error.into()),
-        };
-        let closed = store.close().await;
+        let messages = Messages::open_with(config, options).await?;
+        let done = command(messages.clone()).await;
+        let closed = messages.close().await;
         let done = done?;
         closed?;
         Ok(done)
