@@ -164,7 +164,7 @@ impl Generator {
 
     fn weather(&mut self) -> Weather {
         let fair = Weather::FAIR;
-        match self.rng.below(12) {
+        match self.rng.below(9) {
             0 => Weather { io_error: 0.03, ..fair },
             1 => Weather { io_error: 0.01, ..fair },
             2 => Weather {
@@ -414,7 +414,7 @@ impl Generator {
         let len = match (self.profile.bulky, self.rng.below(20)) {
             (_, 0) => 0,
             (true, 1..12) => self.rng.within(500..6_000),
-            (false, 1) => self.rng.within(200..3_000),
+            (false, 1) => self.rng.within(200..800),
             _ => self.rng.within(1..24),
         };
         match shape {
