@@ -330,7 +330,7 @@ impl State {
             self.stats.fill_groups += 1;
         }
         self.stats.written_bytes += group.buf.len() as u64;
-        if runtime::broken(Break::AckBeforeSync) {
+        if runtime::broken(Break::AckBeforeSync) && !self.periodic() {
             self.hand_over(Sealed {
                 file: Rc::clone(&group.file),
                 buf: Rc::clone(&group.buf),
