@@ -3,6 +3,7 @@
 use crate::{output::Format, size::Size, time_text::Timestamp};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use messages::MessageId;
+use scrollback_server::load::CHANNELS;
 use std::path::PathBuf;
 
 /// A wide-column store made for message history.
@@ -353,6 +354,8 @@ pub struct DemoWorker {
     pub seed: u64,
     #[arg(long)]
     pub clients: u32,
+    #[arg(long, default_value_t = CHANNELS)]
+    pub channels: u32,
     #[arg(long)]
     pub shards: Option<u16>,
     #[arg(long, default_value = "1MiB")]

@@ -10,7 +10,6 @@ mod files;
 mod import;
 mod in_flight;
 mod output;
-mod pipe;
 mod progress;
 mod scratch;
 mod session;

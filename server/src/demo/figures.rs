@@ -1,7 +1,7 @@
 //! The demo's live figures on standard error.
 
-use super::client::Op;
 use runtime::time::Instant;
+use scrollback_server::load::Op;
 use std::{io::IsTerminal, time::Duration};
 
 const EVERY: Duration = Duration::from_secs(1);

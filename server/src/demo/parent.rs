@@ -1,19 +1,18 @@
 //! The process that starts the worker, kills it, and checks what is left.
 
-use super::{
-    client::{CHANNELS, channel_name},
-    expected::{Expected, Run, Verdict},
-    figures::Figures,
-};
+use super::figures::Figures;
 use crate::{
     cli,
     failure::{Done, Failure},
     output::Output,
-    pipe::Pipe,
     scratch, session,
 };
-use messages::{History, MessageId, Messages, NameKind};
+use messages::{History, Messages, NameKind};
 use runtime::time::Instant;
+use scrollback_server::{
+    load::{CHANNELS, Expected, Run, Verdict, channel_name},
+    pipe::Pipe,
+};
 use serde::Serialize;
 use std::{
     path::Path,
@@ -52,6 +51,7 @@ pub fn run(args: cli::Demo) -> Done {
     let verdict = session::with_store(dir, async |messages| check(&messages, &mut expected).await)?;
     let Verdict {
         missing,
+        duplicated,
         revived,
         unexpected,
     } = verdict;
@@ -63,14 +63,15 @@ pub fn run(args: cli::Demo) -> Done {
         recovered: true,
     })?;
     output.flush()?;
-    match (missing, revived, unexpected) {
-        (0, 0, 0) => Ok(()),
-        _ => Err(Failure::new(format_args!(
-            "of {} acknowledged writes {missing} are missing, {revived} deleted messages are back, {unexpected} are not as \
-             sent; the store is in {}",
+    if verdict.is_clean() {
+        Ok(())
+    } else {
+        Err(Failure::new(format_args!(
+            "of {} acknowledged writes {missing} are missing, {duplicated} are there twice, {revived} deleted messages are \
+             back, {unexpected} are not as sent; the store is in {}",
             expected.acknowledged,
             folder.keep().display()
-        ))),
+        )))
     }
 }
 
@@ -118,7 +119,7 @@ fn work(
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut worker = Worker(spawned.map_err(|e| Failure::new(format_args!("the worker cannot be started: {e}")))?);
     let mut pipe = Pipe::new(worker.0.stdout.take().expect("asked for above"));
-    let mut run = Run::new(args.seed, start, CLIENTS);
+    let mut run = Run::new(args.seed, start, CLIENTS, CHANNELS);
     let (spawned, mut ready) = (Instant::now(), None);
     loop {
         let open = pipe
@@ -162,24 +163,13 @@ fn take(
     start: u32,
 ) -> Done {
     while let Some(line) = pipe.line() {
-        if line == "ready" {
-            *ready = Some(Instant::now());
-            if start > 0 {
-                figures.say("recovered");
-            }
-            continue;
-        }
-        let mut words = line.split(' ');
-        let kind = words.next();
-        let client = words.next().and_then(|word| word.parse().ok());
-        let id: Option<MessageId> = words.next().and_then(|word| word.parse().ok());
-        let op = client.and_then(|client| run.acknowledge(expected, client, id));
-        match op.filter(|_| matches!(kind, Some("s" | "c" | "p"))) {
+        match run.hear(expected, line).map_err(Failure::new)? {
             Some(op) => figures.count(op),
             None => {
-                return Err(Failure::new(format_args!(
-                    "the worker said {line:?}, which makes no sense"
-                )));
+                *ready = Some(Instant::now());
+                if start > 0 {
+                    figures.say("recovered");
+                }
             }
         }
     }
@@ -205,10 +195,7 @@ async fn check(messages: &Messages, expected: &mut Expected) -> Done<Verdict> {
                 }
             }
         }
-        let of = expected.check(channel, &found);
-        sum.missing += of.missing;
-        sum.revived += of.revived;
-        sum.unexpected += of.unexpected;
+        sum += expected.check(channel, &found);
     }
     Ok(sum)
 }

@@ -1,13 +1,6 @@
-//! The process that is killed: clients on a store, and a line on standard output for each acknowledgement.
-//!
-//! | line | meaning |
-//! |---|---|
-//! | `ready` | the store is open, and recovered if it had to be |
-//! | `s CLIENT ID` | the client's send was acknowledged with this id |
-//! | `c CLIENT` | its edit or delete was |
-//! | `p CLIENT` | its page was read |
+//! The process that is killed: clients on a store, and a line on standard output for each acknowledgement (`load` says
+//! which).
 
-use super::client::{CHANNELS, Client, Op, author_name, channel_name};
 use crate::{
     cli,
     failure::{Done, Failure},
@@ -16,6 +9,7 @@ use crate::{
 };
 use engine::Config;
 use messages::{History, MessageId, Messages, NameKind, Options};
+use scrollback_server::load::{Client, Op, Told, author_name, channel_name};
 use std::io::Write;
 
 /// Runs until it is killed.
@@ -26,13 +20,13 @@ pub fn run(args: cli::DemoWorker) -> Done {
         ..session::config(&args.data.data)
     };
     session::with_config(config, Options::default(), async |messages| {
-        let channels = (0..CHANNELS).map(|channel| messages.intern(NameKind::Channel, channel_name(channel)));
+        let channels = (0..args.channels).map(|channel| messages.intern(NameKind::Channel, channel_name(channel)));
         let channels = join_all(channels).await?;
         let authors = (0..args.clients).map(|client| messages.intern(NameKind::Author, author_name(client)));
         let authors = join_all(authors).await?;
-        tell(format_args!("ready\n"))?;
+        tell(Told::Ready)?;
         let clients = (0..args.clients).zip(&authors).map(|(number, author)| {
-            let client = Client::new(args.seed, args.start, number);
+            let client = Client::new(args.seed, args.start, number, args.channels);
             serve(&messages, client, number, *author, &channels)
         });
         join_all(clients).await?;
@@ -73,11 +67,7 @@ async fn serve(messages: &Messages, mut client: Client, number: u32, author: i64
                 None
             }
         };
-        match (op, id) {
-            (Op::Send { .. }, Some(id)) => tell(format_args!("s {number} {id}\n"))?,
-            (Op::Scroll { .. }, _) => tell(format_args!("p {number}\n"))?,
-            _ => tell(format_args!("c {number}\n"))?,
-        }
+        tell(Told::done(number, op, id))?;
         client.done(op, id);
     }
 }
@@ -97,9 +87,8 @@ async fn scroll(messages: &Messages, channel: i64, history: History) -> Done {
 }
 
 /// One line, at once: what is in the pipe outlives the process.
-fn tell(line: std::fmt::Arguments<'_>) -> Done {
-    let mut text = String::with_capacity(40);
-    std::fmt::write(&mut text, line).expect("text in memory");
+fn tell(told: Told) -> Done {
+    let text = format!("{told}\n");
     let mut output = std::io::stdout().lock();
     output
         .write_all(text.as_bytes())

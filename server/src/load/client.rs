@@ -1,10 +1,10 @@
-//! What one client of the demo does: drawn from a seed, so that whoever knows the seed and the acknowledgements knows
+//! What one client of the load does: drawn from a seed, so that whoever knows the seed and the acknowledgements knows
 //! everything.
 
 use messages::MessageId;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// Channels of the demo. The first have most of the traffic.
+/// Channels of the demo's load. The first have most of the traffic.
 pub const CHANNELS: u32 = 64;
 /// Own messages that a client still edits and deletes: its latest.
 const REMEMBERED: usize = 512;
@@ -32,15 +32,35 @@ const WORDS: [&str; 16] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
     /// Send the content of this number.
-    Send { channel: u32, content: u64 },
+    Send {
+        /// Its number.
+        channel: u32,
+        /// Its number.
+        content: u64,
+    },
     /// Replace a message's content by that of this number.
-    Edit { channel: u32, id: MessageId, content: u64 },
+    Edit {
+        /// Its number.
+        channel: u32,
+        /// The message.
+        id: MessageId,
+        /// Its number.
+        content: u64,
+    },
     /// Delete a message.
-    Delete { channel: u32, id: MessageId },
+    Delete {
+        /// Its number.
+        channel: u32,
+        /// The message.
+        id: MessageId,
+    },
     /// Read a page.
     Scroll {
+        /// Its number.
         channel: u32,
+        /// From the first message instead of the last.
         oldest_first: bool,
+        /// Messages asked for.
         limit: u32,
     },
 }
@@ -48,6 +68,7 @@ pub enum Op {
 /// A client between two operations.
 pub struct Client {
     number: u32,
+    channels: u32,
     random: SmallRng,
     /// Its latest messages that are not deleted: channel and id.
     mine: Vec<(u32, MessageId)>,
@@ -55,12 +76,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of this number, in the worker's run `start`.
-    pub fn new(seed: u64, start: u32, number: u32) -> Client {
+    /// The client of this number, in the worker's run `start`, on so many channels.
+    pub fn new(seed: u64, start: u32, number: u32, channels: u32) -> Client {
         let own = (u64::from(start) << 32) | u64::from(number);
         let random = SmallRng::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ own);
         Client {
             number,
+            channels,
             random,
             mine: Vec::new(),
             contents: u64::from(start) << 40,
@@ -68,6 +90,10 @@ impl Client {
     }
 
     /// The next operation. Follow it with [`done`](Self::done) before asking for another.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, and waits for `done` in between"
+    )]
     pub fn next(&mut self) -> Op {
         let dice = self.random.random_range(0..100);
         let own = (!self.mine.is_empty()).then(|| self.mine[self.random.random_range(0..self.mine.len())]);
@@ -93,7 +119,7 @@ impl Client {
     /// A few channels have most of the traffic.
     fn channel(&mut self) -> u32 {
         let unit: f64 = self.random.random();
-        (unit.powi(4) * f64::from(CHANNELS)) as u32
+        (unit.powi(4) * f64::from(self.channels)) as u32
     }
 
     /// The operation was acknowledged; a send with its id.
@@ -134,7 +160,7 @@ pub fn content_of(client: u32, content: u64) -> String {
     text
 }
 
-/// The name of a channel of the demo.
+/// The name of a channel of the load.
 pub fn channel_name(channel: u32) -> String {
     format!("#demo-{channel}")
 }
@@ -150,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_and_acknowledgements_give_the_same_operations() {
-        let (mut one, mut two) = (Client::new(7, 1, 3), Client::new(7, 1, 3));
+        let (mut one, mut two) = (Client::new(7, 1, 3, CHANNELS), Client::new(7, 1, 3, CHANNELS));
         let mut kinds = [0; 4];
         for n in 1..20_000 {
             let op = one.next();
@@ -166,7 +192,10 @@ mod tests {
             two.done(op, id);
         }
         assert!(kinds.iter().all(|kind| *kind > 500), "{kinds:?}");
-        assert_ne!(Client::new(7, 1, 3).next(), Client::new(7, 2, 4).next());
+        assert_ne!(
+            Client::new(7, 1, 3, CHANNELS).next(),
+            Client::new(7, 2, 4, CHANNELS).next()
+        );
         assert_eq!(content_of(3, 9), content_of(3, 9));
         assert_ne!(content_of(3, 9), content_of(4, 9));
     }
