@@ -6,6 +6,7 @@
 pub mod arrows;
 mod ci;
 mod clock;
+mod kill9;
 mod rng;
 mod sim;
 pub mod workspace;
@@ -33,6 +34,8 @@ enum Command {
     Sim(sim::command::Options),
     /// A power cut at every disk operation of a scripted run, with unsynced data kept, dropped and torn.
     CrashPoints(sim::crash_points::Options),
+    /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
+    Kill9(kill9::Options),
 }
 
 /// Runs the command line and gives its status.
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Sim(options) => sim::command::run(options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
+        Command::Kill9(options) => kill9::run(&options),
     };
     if ended_well {
         ExitCode::SUCCESS

@@ -1,0 +1,210 @@
+//! The real `scrollback` program: built, run to its end, or started to be killed.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use scrollback_server::pipe::Pipe;
+use serde::Deserialize;
+
+use crate::clock::Stopwatch;
+use crate::workspace;
+
+/// A process that says nothing for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+const SIGKILL: i32 = 9;
+
+/// Where the program is, and where it may put stores.
+pub(crate) struct Program {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Program {
+    /// Builds the program and takes its path from what cargo says.
+    ///
+    /// The profile and the packages are those that this very program was built with: nothing is compiled twice.
+    pub(crate) fn build() -> Result<Self, String> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "scrollback-server",
+                "--bin",
+                "scrollback",
+            ])
+            .args(["--profile", "checked", "--message-format", "json-render-diagnostics"])
+            .current_dir(workspace::root())
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        if cfg!(feature = "breaks") {
+            command.args(["--package", "xtask", "--features", "xtask/breaks"]);
+        }
+        let output = command.output().map_err(|e| format!("cargo does not start: {e}"))?;
+        if !output.status.success() {
+            return Err(format!(
+                "the program does not build: cargo ended with {}",
+                output.status
+            ));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let messages = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Message>(line).ok());
+        let mut programs = messages.filter_map(|message| {
+            let target = message.target?;
+            let is_program = message.reason == "compiler-artifact"
+                && target.name == "scrollback"
+                && target.kind.iter().any(|kind| kind == "bin");
+            message.executable.filter(|_| is_program)
+        });
+        let path = programs
+            .next()
+            .ok_or("cargo has not said where the program scrollback is")?;
+        Ok(Self { path })
+    }
+
+    /// A folder for stores, beside the program: where cargo builds there is a real file system.
+    pub(crate) fn folder(&self) -> Result<tempfile::TempDir, String> {
+        let beside = self.path.parent().unwrap_or(Path::new("."));
+        let made = tempfile::Builder::new().prefix("kill9-").tempdir_in(beside);
+        made.map_err(|e| format!("{}: no folder can be made here: {e}", beside.display()))
+    }
+
+    /// Starts it. What it says on standard error is ours to say too.
+    pub(crate) fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Process, String> {
+        let mut command = Command::new(&self.path);
+        command
+            .args(arguments)
+            // That a kill leaves orphans and torn tails is what is meant to happen.
+            .env("SCROLLBACK_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        let what = arguments
+            .first()
+            .map_or_else(String::new, |name| name.as_ref().to_string_lossy().into_owned());
+        let mut child = command
+            .spawn()
+            .map_err(|e| format!("{}: it cannot be started: {e}", self.path.display()))?;
+        let stdout = child.stdout.take().ok_or("a child without its standard output")?;
+        Ok(Process {
+            child,
+            pipe: Pipe::new(stdout),
+            what,
+        })
+    }
+
+    /// Runs it to its good end and gives each line to `each`.
+    pub(crate) fn run<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        mut each: impl FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut process = self.start(arguments)?;
+        let mut heard = Stopwatch::start();
+        loop {
+            let open = process.fill(Duration::from_millis(200))?;
+            while let Some(line) = process.line() {
+                heard = Stopwatch::start();
+                each(line)?;
+            }
+            if !open {
+                break;
+            }
+            if heard.elapsed() > SILENCE_MAX {
+                return Err(format!("scrollback {} does not end", process.what));
+            }
+        }
+        let (what, status) = (process.what.clone(), process.end()?);
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("scrollback {what} ended with {status}"))
+        }
+    }
+}
+
+/// A running program. It ends with whoever started it.
+pub(crate) struct Process {
+    child: Child,
+    pipe: Pipe,
+    what: String,
+}
+
+impl Process {
+    /// Reads what it says, waiting at most `wait`; false at the end.
+    pub(crate) fn fill(&mut self, wait: Duration) -> Result<bool, String> {
+        self.pipe
+            .fill(wait)
+            .map_err(|e| format!("the pipe from scrollback {}: {e}", self.what))
+    }
+
+    /// The next whole line.
+    pub(crate) fn line(&mut self) -> Option<&str> {
+        self.pipe.line()
+    }
+
+    /// Goes on reading for `time`, or until it ends.
+    pub(crate) fn listen(&mut self, time: Duration) -> Result<(), String> {
+        let clock = Stopwatch::start();
+        while let Some(left) = time.checked_sub(clock.elapsed()) {
+            // The wait is told in whole milliseconds: what is left below one is spent awake.
+            if !self.fill(left)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends SIGKILL, reads what it had still said, and tells whether that was what ended it.
+    pub(crate) fn kill(&mut self) -> Result<bool, String> {
+        // Fails only if it has ended already, which the status tells.
+        let _ = self.child.kill();
+        let clock = Stopwatch::start();
+        while self.fill(Duration::from_millis(100))? {
+            if clock.elapsed() > SILENCE_MAX {
+                return Err(format!("scrollback {} does not die", self.what));
+            }
+        }
+        let status = self.end()?;
+        match status.signal() {
+            Some(SIGKILL) => Ok(true),
+            _ if status.success() => Ok(false),
+            _ => Err(format!(
+                "scrollback {} ended with {status} before it was killed",
+                self.what
+            )),
+        }
+    }
+
+    fn end(&mut self) -> Result<ExitStatus, String> {
+        self.child
+            .wait()
+            .map_err(|e| format!("the end of scrollback {}: {e}", self.what))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
