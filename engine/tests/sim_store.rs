@@ -7,8 +7,9 @@ mod simulated;
 
 use common::{clustering, delete, delete_channel, delete_range, history, message};
 use model::Direction;
+use runtime::ShardId;
 use scrollback_engine::{Error, Read, Store};
-use simulated::{open, run, simulator, small};
+use simulated::{both, open, run, simulator, small};
 
 #[test]
 fn acknowledged_writes_survive_a_crash_without_a_flush() {
@@ -242,4 +243,28 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
         }
         store.close().await.expect("closed");
     });
+}
+
+#[test]
+fn a_listing_of_partitions_beside_a_flush_meets_each_of_them() {
+    for seed in 0..40 {
+        let mut sim = simulator(seed, 1);
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let (store, schema) = open(handle, small("/store")).await;
+            for channel in 0..60 {
+                store
+                    .apply(message(&schema, channel, 1, 1, "x"))
+                    .await
+                    .expect("written");
+                if channel == 20 {
+                    store.flush().await.expect("flushed");
+                }
+            }
+            let listing = store.partitions(ShardId(0), schema.id, None, 1000);
+            let (listed, flushed) = both(listing, store.flush()).await;
+            flushed.expect("flushed");
+            assert_eq!(listed.expect("listed").len(), 60, "seed {seed}");
+        });
+    }
 }

@@ -30,6 +30,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Entries of a memtable freed between two looks at the clock.
 const DROP_ENTRIES: usize = 256;
+/// Until the next look at a memtable that somebody still reads.
+const READERS_WAIT: Duration = Duration::from_millis(20);
 
 impl Shard {
     /// Seals a table's memtable, whose records end at or before `end`, and has it flushed.
@@ -171,7 +173,11 @@ impl Shard {
         let sealed = Rc::clone(sealed);
         drop(runtime::spawn(TaskClass::Maintenance, "free memtable", async move {
             while !sealed.memtable.borrow_mut().drop_step(DROP_ENTRIES) {
-                runtime::breathe().await;
+                if sealed.memtable.borrow().reader_count() > 0 {
+                    runtime::time::sleep(READERS_WAIT).await;
+                } else {
+                    runtime::breathe().await;
+                }
             }
         }));
         Ok(())

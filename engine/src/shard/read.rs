@@ -246,10 +246,11 @@ impl Shard {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>> {
         let table = self.table(table)?;
-        let files = Rc::clone(&table.files.borrow());
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let mut last = after.map(|key| (model::token_of(&key), key));
         while keys.len() < limit {
+            // In one step with the look at the memtables: what is flushed meanwhile is in the one or in the other.
+            let files = Rc::clone(&table.files.borrow());
             let from = last.as_ref().map(|(token, key)| (*token, key.as_slice()));
             let of = |partition: Option<Partition>| partition.map(|found| (found.token(), found.key().to_vec()));
             let mut next = of(table.active.borrow().next_partition(from));

@@ -4,7 +4,10 @@ use super::common::chat;
 use model::Schema;
 use runtime::{Handle, sim};
 use scrollback_engine::{Config, Store};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 /// Settings that make a simulated store flush and recycle often.
@@ -42,4 +45,31 @@ pub fn run<T: 'static>(sim: &mut sim::Sim, client: impl Future<Output = T> + 'st
         sim::Outcome::Crashed => panic!("no crash was asked for"),
         sim::Outcome::Stuck(why) => panic!("stuck: {why}"),
     }
+}
+
+#[allow(dead_code, reason = "each test binary uses a part")]
+/// Runs two futures side by side.
+pub async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut a, mut b) = (None, None);
+    poll_fn(move |cx| {
+        if a.is_none()
+            && let Poll::Ready(value) = one.as_mut().poll(cx)
+        {
+            a = Some(value);
+        }
+        if b.is_none()
+            && let Poll::Ready(value) = other.as_mut().poll(cx)
+        {
+            b = Some(value);
+        }
+        match (a.take(), b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (one, other) => {
+                (a, b) = (one, other);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
