@@ -185,6 +185,36 @@ pub async fn replay<E>(
     Ok(report)
 }
 
+/// A segment in `dir` that another node or shard wrote, needed or not; `None` if there is none. A segment without a sound header
+/// is nobody's.
+///
+/// # Errors
+/// [`Error::Io`].
+/// # Panics
+/// Off-shard.
+pub async fn foreign(dir: &Path, host_id: [u8; 16], shard: u16) -> Result<Option<PathBuf>, Error> {
+    if !disk::exists(dir).await? {
+        return Ok(None);
+    }
+    for (name, file_len) in segments::list(dir).await?.segments {
+        let path = segments::path(dir, name);
+        let header = SegmentHeader::decode(&header_block(&path, file_len).await?);
+        if header.is_ok_and(|header| (header.host_id, header.shard) != (host_id, shard)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+async fn header_block(path: &Path, file_len: u64) -> Result<ReadBuf, Error> {
+    let file = File::open_read(path).await?;
+    let block = file
+        .read(0, usize::try_from(file_len).unwrap_or(BLOCK).min(BLOCK))
+        .await;
+    file.close().await?;
+    Ok(block?)
+}
+
 /// Reads headers from the highest id downwards until it is known which segments are needed.
 async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> Result<Vec<SegmentHeader>, Error> {
     let refused = |refusal| match refusal {
@@ -209,12 +239,8 @@ async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> R
         if !plan.wants(&listed) {
             break;
         }
-        let file = File::open_read(&segments::path(dir, name)).await?;
-        let block = file
-            .read(0, usize::try_from(file_len).unwrap_or(BLOCK).min(BLOCK))
-            .await;
-        file.close().await?;
-        plan.take(listed, SegmentHeader::decode(&block?)).map_err(refused)?;
+        let block = header_block(&segments::path(dir, name), file_len).await?;
+        plan.take(listed, SegmentHeader::decode(&block)).map_err(refused)?;
     }
     plan.finish().map_err(refused)
 }

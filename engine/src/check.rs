@@ -5,11 +5,13 @@
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::{self, state::State};
-use commitlog::format::SegmentName;
+use commitlog::format::{SegmentHeader, SegmentName};
 use commitlog::inspect::{LogDamage, inspect_log};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+const FOREIGN: &str = "written by another store than the manifest here";
 
 /// A place where bytes contradict their checksum or format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +43,7 @@ pub struct Checked {
 /// [`Error::Refused`]: there is no store, or it is open elsewhere. [`Error::Io`]: a file cannot be read. Damage is no error
 /// but a finding.
 pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked> {
-    if !crate::is_store(dir) {
-        return Err(Error::Refused {
-            what: format!("{} is not a store: it holds no manifest", dir.display()),
-        });
-    }
+    crate::must_be_store(dir)?;
     let _lock = runtime::checks::lock_directory(dir)?;
     let mut found = Checked::default();
     let path = dir.join(manifest::FILE_NAME);
@@ -80,6 +78,10 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
             );
         } else if let Err(damage) = sstable::offline::verify(&bytes) {
             found.damage(&path, damage.offset, damage.what.to_owned());
+        } else if sstable::offline::stats(&bytes).is_ok_and(|stats| {
+            (stats.host_id, stats.table, stats.generation) != (state.host_id, file.table, file.generation)
+        }) {
+            found.damage(&path, 0, FOREIGN.to_owned());
         }
     }
     for shard in 0..state.shards {
@@ -105,6 +107,10 @@ fn check_log(
         let path = folder.join(&name);
         let bytes = read(&path)?;
         found.saw(&path, &bytes, progress);
+        if SegmentHeader::decode(&bytes).is_ok_and(|header| (header.host_id, header.shard) != (state.host_id, shard)) {
+            found.damage(&path, 0, FOREIGN.to_owned());
+            return Ok(());
+        }
         segments.push((segment, bytes));
     }
     if segments.is_empty() {

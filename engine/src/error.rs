@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Result of the engine's operations.
@@ -115,6 +115,15 @@ impl Error {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }
 
+    /// The file at `path` was written by another store.
+    pub(crate) fn foreign(path: &Path) -> Error {
+        let what = format!(
+            "{} belongs to another store than the manifest here; put back the one that belongs to this store",
+            path.display()
+        );
+        Error::Refused { what }
+    }
+
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::Invalid { what: what.into() }
     }
@@ -129,7 +138,14 @@ impl fmt::Display for Error {
                 offset,
                 source,
             } => {
-                write!(f, "{op} of {} at byte {offset}: {source}", path.display())
+                let next = match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room and try again",
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                        "; a store needs a directory that it may write"
+                    }
+                    _ => "",
+                };
+                write!(f, "{op} of {} at byte {offset}: {source}{next}", path.display())
             }
             Error::Corrupt { path, offset, what } => {
                 write!(
@@ -150,7 +166,7 @@ impl fmt::Display for Error {
             Error::Missing { path } => {
                 write!(
                     f,
-                    "{} is missing, and the manifest names it; restore it from a backup",
+                    "{} is missing, and the store needs it; restore it from a backup",
                     path.display()
                 )
             }

@@ -8,6 +8,7 @@
 //! DIR/orphans/                  files that were found and that the manifest does not name
 //! ```
 
+use crate::error::{Error, Result};
 use model::TableId;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,31 @@ pub(crate) fn log_dir(store: &Path, shard: u16) -> PathBuf {
 
 pub(crate) fn orphans_dir(store: &Path) -> PathBuf {
     store.join("orphans")
+}
+
+/// Whether a table's or a log's folder has files: then the directory is a store, with a manifest or without.
+#[expect(clippy::disallowed_methods, reason = "looked into before a shard runs")]
+pub(crate) fn has_files(store: &Path) -> bool {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    [tables_dir(store), store.join("log")]
+        .iter()
+        .flat_map(|folder| entries(folder))
+        .any(|folder| entries(&folder.path()).next().is_some())
+}
+
+/// Refuses a directory without a manifest that holds anything but what the beginning of a store leaves there.
+pub(crate) fn must_be_ours(dir: &Path, names: impl IntoIterator<Item = String>) -> Result<()> {
+    let ours = ["LOCK", "MANIFEST.new", "log", "tables", "orphans"];
+    let is_ours = |name: &str| ours.contains(&name) || name.starts_with(runtime::checks::PROBE_PREFIX);
+    match names.into_iter().find(|name| !is_ours(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::Refused {
+            what: format!(
+                "{} is not a store: it holds {name} and no manifest; name an empty directory or a store",
+                dir.display()
+            ),
+        }),
+    }
 }
 
 /// The generation that the same shard draws next.

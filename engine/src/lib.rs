@@ -25,4 +25,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use page::{Cost, Page, Read};
 pub use shard::Shard;
 pub use stats::{Recovery, ShardStatistics};
-pub use store::{Store, is_store};
+pub use store::{Store, is_store, must_be_store};

@@ -12,7 +12,7 @@ use model::{Schema, TableId};
 use runtime::sync::Mutex;
 use runtime::{Break, ShardId, TaskClass, disk};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,7 @@ impl Node {
             );
             return Err(Error::Refused { what });
         }
+        check_belonging(&config.dir, &state).await?;
         make_table_dirs(&config.dir, state.tables.keys().copied()).await?;
         // Written anew before any file is moved: what was read may not be durable, if a write of it once failed.
         let manifest = Manifest::write_new(&config.dir, state).await?;
@@ -338,17 +339,8 @@ async fn make_table_dirs(dir: &Path, tables: impl Iterator<Item = TableId>) -> R
 /// The first state of a new store in `dir`.
 async fn create(dir: &Path, shards: u16) -> Result<State> {
     // What a crash during creation may have left is fine; anything else is somebody's.
-    let ours = ["LOCK", "MANIFEST.new", "log", "tables", "orphans"];
-    for entry in disk::list(dir).await? {
-        if !ours.contains(&entry.name.as_str()) {
-            let what = format!(
-                "{} is not a store: it holds {} and no manifest; name an empty directory or a store",
-                dir.display(),
-                entry.name
-            );
-            return Err(Error::Refused { what });
-        }
-    }
+    let names = disk::list(dir).await?.into_iter().map(|entry| entry.name);
+    layout::must_be_ours(dir, names)?;
     // A manifest is written before the first log segment and the first sstable: either without it is a store that lost it.
     for folder in ["tables", "log"] {
         for entry in list_or_none(&dir.join(folder))
@@ -390,39 +382,79 @@ async fn list_or_none(dir: &Path) -> Result<Vec<disk::Entry>> {
     }
 }
 
+/// A file in a table's folder that the manifest does not name.
+struct Unnamed {
+    /// The table's folder.
+    table: String,
+    name: String,
+}
+
+impl Unnamed {
+    fn path(&self, store: &Path) -> PathBuf {
+        layout::tables_dir(store).join(&self.table).join(&self.name)
+    }
+
+    fn generation(&self) -> Option<u64> {
+        self.name.strip_suffix(".sst")?.parse().ok()
+    }
+}
+
+async fn unnamed_files(dir: &Path, state: &State) -> Result<Vec<Unnamed>> {
+    let tables = layout::tables_dir(dir);
+    let mut unnamed = Vec::new();
+    for table in list_or_none(&tables).await?.into_iter().filter(|entry| entry.is_dir) {
+        for entry in disk::list(&tables.join(&table.name)).await? {
+            let file = Unnamed {
+                table: table.name.clone(),
+                name: entry.name,
+            };
+            let record = file.generation().and_then(|generation| state.files.get(&generation));
+            if record.is_none_or(|of| layout::table_file(dir, of.table, of.generation) != file.path(dir)) {
+                unnamed.push(file);
+            }
+        }
+    }
+    Ok(unnamed)
+}
+
+/// Refuses a directory whose manifest and files do not belong together, before anything in it is changed: a file that the
+/// manifest names is missing, or one that it does not name, or a segment of a log, was written by another store.
+async fn check_belonging(dir: &Path, state: &State) -> Result<()> {
+    for file in state.files.values() {
+        let path = layout::table_file(dir, file.table, file.generation);
+        if !disk::exists(&path).await? {
+            return Err(Error::Missing { path });
+        }
+    }
+    for unnamed in unnamed_files(dir, state).await? {
+        let path = unnamed.path(dir);
+        let writer = sstable::Table::writer_of(&path).await?;
+        if writer.is_some_and(|writer| writer != state.host_id) {
+            return Err(Error::foreign(&path));
+        }
+    }
+    for shard in 0..state.shards {
+        let folder = layout::log_dir(dir, shard);
+        if let Some(path) = commitlog::replay::foreign(&folder, state.host_id, shard).await? {
+            return Err(Error::foreign(&path));
+        }
+    }
+    Ok(())
+}
+
 /// Moves table files that the manifest does not name into `orphans/`, and returns their generations: they are not used
 /// again.
 async fn set_orphans_aside(dir: &Path, state: &State) -> Result<BTreeSet<u64>> {
     let orphans_dir = layout::orphans_dir(dir);
     let mut found = BTreeSet::new();
-    let tables = layout::tables_dir(dir);
     let mut moved = 0_u64;
-    for table in list_or_none(&tables).await?.into_iter().filter(|entry| entry.is_dir) {
-        let table_dir = tables.join(&table.name);
-        for entry in disk::list(&table_dir).await? {
-            let generation = entry
-                .name
-                .strip_suffix(".sst")
-                .and_then(|name| name.parse::<u64>().ok());
-            let named = generation
-                .and_then(|generation| state.files.get(&generation))
-                .is_some_and(|file| {
-                    layout::table_dir(dir, file.table) == table_dir
-                        && layout::table_file_name(file.generation) == entry.name
-                });
-            if named {
-                continue;
-            }
-            found.extend(generation);
-            disk::create_dir_all(&orphans_dir).await?;
-            disk::rename(
-                &table_dir.join(&entry.name),
-                &orphans_dir.join(format!("{}-{}", table.name, entry.name)),
-            )
-            .await?;
-            disk::sync_dir(&table_dir).await?;
-            moved += 1;
-        }
+    for unnamed in unnamed_files(dir, state).await? {
+        found.extend(unnamed.generation());
+        disk::create_dir_all(&orphans_dir).await?;
+        let aside = orphans_dir.join(format!("{}-{}", unnamed.table, unnamed.name));
+        disk::rename(&unnamed.path(dir), &aside).await?;
+        disk::sync_dir(&layout::tables_dir(dir).join(&unnamed.table)).await?;
+        moved += 1;
     }
     if moved > 0 {
         disk::sync_dir(&orphans_dir).await?;

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::layout;
 use crate::manifest;
 use crate::node::Node;
 use crate::page::{Page, Read};
@@ -78,6 +79,31 @@ struct Inner {
 #[must_use]
 pub fn is_store(dir: &Path) -> bool {
     dir.join(manifest::FILE_NAME).is_file()
+}
+
+/// Refuses a directory that holds no store, and says what it is instead.
+///
+/// # Errors
+/// [`Error::Refused`]; [`Error::Missing`] if a store has lost its manifest.
+pub fn must_be_store(dir: &Path) -> Result<()> {
+    if is_store(dir) {
+        return Ok(());
+    }
+    let what = match std::fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => match layout::has_files(dir) {
+            true => {
+                let path = dir.join(manifest::FILE_NAME);
+                return Err(Error::Missing { path });
+            }
+            false => "there is no store in this directory".to_owned(),
+        },
+        Ok(_) => "not a directory".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        Err(error) => format!("cannot be looked into: {error}"),
+    };
+    Err(Error::Refused {
+        what: format!("{}: {what}", dir.display()),
+    })
 }
 
 /// Turns the end of a call into the shard into an error.
@@ -421,10 +447,31 @@ fn create_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(failed)
 }
 
+#[expect(clippy::disallowed_methods, reason = "looked into before a shard runs")]
+fn entries(dir: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::Io {
+        op: "list",
+        path: dir.to_owned(),
+        offset: 0,
+        source: Arc::new(source),
+    };
+    let entries = std::fs::read_dir(dir).map_err(failed)?;
+    let names = entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
 /// Locks the directory and checks what the shards need.
 fn prepare(dir: &Path, shards: usize) -> Result<(runtime::checks::DirectoryLock, runtime::checks::Report)> {
-    if !dir.is_dir() {
-        create_dir(dir)?;
+    match std::fs::metadata(dir) {
+        Ok(metadata) if !metadata.is_dir() => {
+            return Err(Error::Refused {
+                what: format!("{}: not a directory", dir.display()),
+            });
+        }
+        // Not even a lock is put into a directory that is somebody else's.
+        Ok(_) if !is_store(dir) => layout::must_be_ours(dir, entries(dir)?)?,
+        Ok(_) => {}
+        Err(_) => create_dir(dir)?,
     }
     let lock = runtime::checks::lock_directory(dir)?;
     let report = runtime::checks::startup(dir, shards)?;

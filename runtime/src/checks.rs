@@ -11,6 +11,8 @@ use std::time::Duration;
 use crate::disk::BLOCK;
 use crate::error::Error;
 
+/// How the name of a file begins that [`startup`] makes and removes: one is left behind if the process is killed in between.
+pub const PROBE_PREFIX: &str = ".direct-io-check-";
 /// The oldest kernel on which the real body was run.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 /// Below this much locked memory no ring can be made.
@@ -226,7 +228,7 @@ struct Block([u8; BLOCK]);
 /// Writes one block with direct I/O into a file that is removed again.
 fn direct_io(dir: &Path) -> Result<(), Error> {
     let path = dir.join(format!(
-        ".direct-io-check-{}-{:016x}",
+        "{PROBE_PREFIX}{}-{:016x}",
         std::process::id(),
         crate::random::os_u64()
     ));
@@ -250,10 +252,13 @@ fn direct_io(dir: &Path) -> Result<(), Error> {
                     dir.display()
                 )
             }
-            Some(libc::ENOSPC | libc::EDQUOT) => format!("there is no space left in {}", dir.display()),
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
-                format!("the directory {} can't be written: {error}", dir.display())
+            Some(libc::ENOSPC | libc::EDQUOT) => {
+                format!("there is no space left in {}; make room and try again", dir.display())
             }
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => format!(
+                "the directory {} can't be written: {error}; a store needs one that it may write",
+                dir.display()
+            ),
             _ => format!("direct I/O in {} fails: {error}", dir.display()),
         })
     })
@@ -286,11 +291,19 @@ pub fn lock_directory(dir: &Path) -> Result<DirectoryLock, Error> {
         .create(true)
         .truncate(false)
         .open(&path);
-    let file = file.map_err(|error| Error::Start(format!("the lock {} can't be opened: {error}", path.display())))?;
+    let file = file.map_err(|error| {
+        Error::Start(match error.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => format!(
+                "the directory {} can't be written: {error}; a store needs one that it may write",
+                dir.display()
+            ),
+            _ => format!("the lock {} can't be opened: {error}", path.display()),
+        })
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(DirectoryLock { path, _file: file }),
         Err(fs::TryLockError::WouldBlock) => Err(Error::Start(format!(
-            "the directory {} is in use by another process",
+            "the directory {} is in use by another process; end that one first, or name another directory",
             dir.display()
         ))),
         Err(fs::TryLockError::Error(error)) => Err(Error::Start(format!(

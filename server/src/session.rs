@@ -1,7 +1,7 @@
 //! Opening and closing the store of a command.
 
-use crate::failure::{Done, Failure};
-use engine::{Config, is_store};
+use crate::failure::Done;
+use engine::Config;
 use messages::{Messages, Options};
 use std::{future::Future, path::Path};
 
@@ -18,7 +18,7 @@ pub fn config(dir: &Path) -> Config {
 
 /// Runs `command` over the store in `dir`, which must be there, and closes the store, whatever comes of it.
 pub fn with_store<T, F: Future<Output = Done<T>>>(dir: &Path, command: impl FnOnce(Messages) -> F) -> Done<T> {
-    present(dir)?;
+    engine::must_be_store(dir)?;
     with_config(config(dir), Options::default(), command)
 }
 
@@ -36,18 +36,4 @@ pub fn with_config<T, F: Future<Output = Done<T>>>(
         closed?;
         Ok(done)
     })
-}
-
-/// Refuses a directory that is no store.
-pub fn present(dir: &Path) -> Done {
-    if is_store(dir) {
-        return Ok(());
-    }
-    let what = match std::fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => "there is no store in this directory".to_owned(),
-        Ok(_) => "not a directory".to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-        Err(error) => format!("cannot be looked into: {error}"),
-    };
-    Err(Failure::new(format_args!("{}: {what}", dir.display())))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use model::{Deletion, Direction, Slice, Token};
+use model::{Deletion, Direction, Slice, TableId, Token};
 use runtime::disk::File;
 
 use crate::cache::{BlockCache, FileKey};
@@ -51,6 +51,8 @@ pub struct Table(Rc<Inner>);
 struct Inner {
     file: File,
     file_bytes: u64,
+    host_id: [u8; 16],
+    table: TableId,
     identity: Identity,
     statistics: Statistics,
     filter: Filter,
@@ -75,6 +77,23 @@ impl Table {
                 Err(error)
             }
         }
+    }
+
+    /// The node that wrote the file; `None` if its footer is not that of an sstable which this release reads.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn writer_of(path: &Path) -> Result<Option<[u8; 16]>> {
+        let file = File::open_read(path).await?;
+        let read = async {
+            let file_bytes = file.len().await?;
+            let tail_len = file_bytes.min(FOOTER_LEN as u64);
+            let tail = file.read(file_bytes - tail_len, tail_len as usize).await?;
+            Ok(Footer::decode(&tail, file_bytes).ok().map(|footer| footer.host_id))
+        };
+        let writer = read.await;
+        file.close().await?;
+        writer
     }
 
     async fn open_file(file: &File, generation: u64, expect_bytes: u64, cache: Rc<BlockCache>) -> Result<Inner> {
@@ -130,6 +149,8 @@ impl Table {
         Ok(Inner {
             file: file.clone(),
             file_bytes,
+            host_id: footer.host_id,
+            table: TableId(footer.table_id),
             identity: footer.identity(),
             statistics: Statistics::decode(&statistics, heads)
                 .map_err(|what| corrupt(footer.statistics.offset, what))?,
@@ -144,6 +165,16 @@ impl Table {
     /// What the file holds.
     pub fn statistics(&self) -> &Statistics {
         &self.0.statistics
+    }
+
+    /// The node that wrote the file.
+    pub fn host_id(&self) -> [u8; 16] {
+        self.0.host_id
+    }
+
+    /// The table whose rows it holds.
+    pub fn table(&self) -> TableId {
+        self.0.table
     }
 
     /// Length of the file.

@@ -96,7 +96,11 @@ impl Shard {
                 }
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
                 Err(NotAdded::GivenUp(error)) => {
-                    tracing::warn!(shard = self.id.0, %error, "a flush failed and is tried again");
+                    // Told once, not at every try.
+                    match self.flush_trouble.borrow().is_some() {
+                        true => tracing::debug!(shard = self.id.0, %error, "a flush failed again"),
+                        false => tracing::warn!(shard = self.id.0, %error, "a flush failed and is tried again"),
+                    }
                     add(&self.counters.flush_failures, 1);
                     *self.flush_trouble.borrow_mut() = Some(error);
                     self.flushed.notify_all();

@@ -52,7 +52,7 @@ impl Shard {
         let mut files: BTreeMap<TableId, Vec<Rc<LiveFile>>> = BTreeMap::new();
         let mut newest = i64::MIN;
         for record in boot.files {
-            let file = open_file(&boot.config, &cache, record).await?;
+            let file = open_file(&boot.config, &cache, boot.host_id, record).await?;
             newest = newest.max(file.table.statistics().max_timestamp);
             files.entry(file.record.table).or_default().push(Rc::new(file));
         }
@@ -238,11 +238,16 @@ impl Shard {
     }
 }
 
-async fn open_file(config: &Config, cache: &Rc<BlockCache>, record: FileRecord) -> Result<LiveFile> {
+async fn open_file(config: &Config, cache: &Rc<BlockCache>, host_id: [u8; 16], record: FileRecord) -> Result<LiveFile> {
     let path = layout::table_file(&config.dir, record.table, record.generation);
     if !disk::exists(&path).await? {
         return Err(Error::Missing { path });
     }
     let table = sstable::Table::open(&path, record.generation, record.bytes, Rc::clone(cache)).await?;
+    if (table.host_id(), table.table()) != (host_id, record.table) {
+        // The first error is the one that matters.
+        drop(table.close().await);
+        return Err(Error::foreign(&path));
+    }
     Ok(LiveFile { record, table })
 }

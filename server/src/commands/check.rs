@@ -4,7 +4,7 @@ use crate::{
     cli,
     failure::{Done, Failure},
     output::{Format, Output},
-    progress, session,
+    progress,
 };
 use serde::Serialize;
 
@@ -25,7 +25,6 @@ struct Damaged {
 /// Verifies every byte of a closed store.
 pub fn run(args: cli::Check, format: Format) -> Done {
     let dir = &args.data.data;
-    session::present(dir)?;
     let bar = progress::read("checking");
     let checked = engine::check::check(dir, |_, len| bar.inc(len))?;
     bar.finish_and_clear();
