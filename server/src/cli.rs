@@ -230,7 +230,7 @@ pub struct Check {
 /// Look into a table file, offline and memory-mapped.
 #[derive(Subcommand, Debug)]
 pub enum Sstable {
-    /// Print everything in the file as text.
+    /// Print everything in the file, one partition, row or range change a line.
     Dump(TableFile),
     /// Print the file's statistics.
     Stats(TableFile),

@@ -3,6 +3,7 @@
 pub mod change;
 pub mod channels;
 pub mod check;
+mod fragment;
 pub mod history;
 pub mod sstable;
 pub mod stats;

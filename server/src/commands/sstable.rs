@@ -1,5 +1,6 @@
 //! `scrollback sstable`: a table file from outside every store, memory-mapped.
 
+use super::fragment::{self, hex};
 use crate::{
     cli,
     failure::{Done, Failure},
@@ -8,14 +9,14 @@ use crate::{
 use serde_json::{Value, json};
 use sstable::{
     Damage,
-    offline::{self, Map, Stats},
+    offline::{self, Map, Stats, Verified},
 };
 use std::{io, path::Path};
 
 /// Runs one of the three.
 pub fn run(command: cli::Sstable, format: Format) -> Done {
     match command {
-        cli::Sstable::Dump(args) => dump(&args.file),
+        cli::Sstable::Dump(args) => dump(&args.file, format),
         cli::Sstable::Stats(args) => stats(&args.file, format),
         cli::Sstable::Verify(args) => verify(&args.file, format),
     }
@@ -34,29 +35,50 @@ fn damaged(file: &Path, damage: Damage) -> Failure {
     Failure::new(damage.at(file))
 }
 
-fn dump(file: &Path) -> Done {
+fn dump(file: &Path, format: Format) -> Done {
     let map = open(file)?;
     let mut output = Output::new();
-    let written = match offline::dump(&map, &mut output) {
-        Ok(written) => written,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::told()),
-        Err(error) => return Err(Failure::new(format_args!("standard output: {error}"))),
+    let verified = match format {
+        Format::Jsonl => dump_objects(&map, &mut output)?,
+        Format::Table => match offline::dump(&map, &mut output) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::told()),
+            Err(error) => return Err(Failure::new(format_args!("standard output: {error}"))),
+        },
     };
     output.flush()?;
-    written.map_err(|damage| damaged(file, damage))?;
-    Ok(())
+    let verified = verified.map_err(|damage| damaged(file, damage))?;
+    if format == Format::Jsonl {
+        output.object(&counts(&verified))?;
+    }
+    output.flush()
+}
+
+/// One object for each fragment; what was written before damage is sound.
+fn dump_objects(map: &Map, output: &mut Output) -> Done<Result<Verified, Damage>> {
+    let mut written = Ok(());
+    let verified = offline::scan(map, &mut |_, fragment| {
+        if written.is_ok() {
+            written = output.object(&fragment::object(fragment));
+        }
+    });
+    written.map(|()| verified)
+}
+
+fn counts(verified: &Verified) -> Value {
+    json!({
+        "bytes": verified.file_bytes,
+        "partitions": verified.partitions,
+        "rows": verified.rows,
+        "frames": verified.frames,
+    })
 }
 
 fn verify(file: &Path, format: Format) -> Done {
     let verified = offline::verify(&open(file)?).map_err(|damage| damaged(file, damage))?;
     let mut output = Output::new();
     match format {
-        Format::Jsonl => output.object(&json!({
-            "bytes": verified.file_bytes,
-            "partitions": verified.partitions,
-            "rows": verified.rows,
-            "frames": verified.frames,
-        }))?,
+        Format::Jsonl => output.object(&counts(&verified))?,
         Format::Table => output.line(format_args!(
             "sound: {} bytes, {} partitions, {} rows, {} frames",
             verified.file_bytes, verified.partitions, verified.rows, verified.frames
@@ -125,8 +147,4 @@ fn figures(of: &Stats) -> Value {
         "top_bytes": s.sizes.top_bytes,
         "filter_bytes": s.sizes.filter_bytes,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -142,9 +142,12 @@ async fn write(messages: &Messages, file: &Path, checked: &Checked, format: Form
         }
         let Some(written) = chunks.next().await else { break };
         let written = written.map_err(|failure| Failure {
-            sentence: failure
-                .sentence
-                .map(|sentence| format!("the import stopped after line {}: {sentence}", summary.read)),
+            sentence: failure.sentence.map(|sentence| {
+                format!(
+                    "the import stopped at line {} (what came before is on disk; run it again to go on): {sentence}",
+                    summary.read
+                )
+            }),
             ..failure
         })?;
         summary.read += written.lines;
