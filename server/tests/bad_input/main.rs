@@ -1,0 +1,245 @@
+//! Bad input over the real command line, in tables: one clear sentence, status 1 or 2, and nothing stored is harmed.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod directories;
+mod files;
+mod lines;
+
+use common::{folder, history, scrollback, stdout_of, text, write};
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+/// A time after the default epoch.
+const T: i64 = 1_600_000_000_000;
+
+/// One bad input: what is run, its status, and what its sentence says.
+struct Row {
+    args: Vec<OsString>,
+    status: i32,
+    says: &'static str,
+}
+
+fn row<A: AsRef<OsStr>>(status: i32, says: &'static str, args: impl IntoIterator<Item = A>) -> Row {
+    let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    Row { args, status, says }
+}
+
+impl Row {
+    /// Runs it and judges what came.
+    fn check(&self) {
+        self.judge(&scrollback(&self.args));
+    }
+
+    /// Runs it where it applies.
+    fn check_if(&self, applies: bool) {
+        if applies {
+            self.check();
+        }
+    }
+
+    fn judge(&self, output: &Output) {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(self.status), "{:?}: {stderr}", self.args);
+        // Lines of the log stand beside the sentence.
+        let told: Vec<&str> = stderr.lines().filter(|line| !line.contains(" WARN ")).collect();
+        assert_eq!(told.len(), 1, "{:?}: {stderr}", self.args);
+        assert!(told[0].starts_with("scrollback: "), "{:?}: {stderr}", self.args);
+        assert!(
+            told[0].contains(self.says),
+            "{:?}: {stderr:?} says nothing of {:?}",
+            self.args,
+            self.says
+        );
+    }
+}
+
+fn line(ts_ms: i64, content: &str) -> String {
+    format!("{{\"ts_ms\":{ts_ms},\"channel\":\"#c\",\"author\":\"a\",\"content\":\"{content}\"}}\n")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A closed store of one shard with messages of `#c` in several table files, and the file that they came from.
+fn closed_store(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let chat: String = (0..2000)
+        .map(|n| line(T + n * 1000, &format!("message {n} {}", "x".repeat(60))))
+        .collect();
+    let chat = write(dir.join(format!("{name}.jsonl")), chat.as_bytes());
+    let store = dir.join(name);
+    let args = [
+        "import",
+        "--data",
+        text(&store),
+        "--shards",
+        "1",
+        "--memtable-bytes",
+        "64KiB",
+        text(&chat),
+    ];
+    stdout_of(args);
+    (store, chat)
+}
+
+/// Runs the rows against a store whose channel `#c` must stay what it is.
+fn check_rows(store: &Path, rows: &[Row]) {
+    let whole = history(store, "#c");
+    rows.iter().for_each(Row::check);
+    assert_eq!(history(store, "#c"), whole, "the store is as it was");
+    stdout_of(["check", "--data", text(store)]);
+}
+
+#[test]
+fn bad_arguments() {
+    let folder = folder("bad-arguments-");
+    let (store, chat) = closed_store(folder.path(), "store");
+    let (store_arg, chat) = (text(&store), text(&chat));
+    let history = |more: &[&'static str]| {
+        let mut args = vec!["history", "--data", store_arg, "--channel", "#c"];
+        args.extend(more);
+        args.into_iter().map(OsString::from).collect::<Vec<_>>()
+    };
+    let mut rows = Vec::new();
+    for id in [
+        "0",
+        "-1",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "9223372036854775808",
+        "1e3",
+        "x",
+        "",
+    ] {
+        let says = "is not a message id: ids are whole numbers from 1 to 9223372036854775806";
+        rows.push(row(2, says, history(&["--all", "--before", id])));
+        rows.push(row(2, says, history(&["--all", "--after", id])));
+        let change = ["--data", store_arg, "--channel", "#c", "--id", id];
+        rows.push(row(2, says, [&["delete"], &change[..]].concat()));
+        rows.push(row(2, says, [&["edit"], &change[..], &["--content", "x"]].concat()));
+    }
+    let not_utf8 = std::os::unix::ffi::OsStrExt::from_bytes;
+    let not_utf8: &OsStr = not_utf8(b"caf\xe9");
+    let send = [
+        "send",
+        "--data",
+        store_arg,
+        "--channel",
+        "#c",
+        "--author",
+        "a",
+        "--content",
+    ]
+    .map(OsString::from);
+    rows.extend([
+        row(
+            1,
+            "there is no message 5",
+            ["delete", "--data", store_arg, "--channel", "#c", "--id", "5"],
+        ),
+        row(
+            1,
+            "there is no message 9223372036854775806",
+            [
+                "edit",
+                "--data",
+                store_arg,
+                "--channel",
+                "#c",
+                "--id",
+                "9223372036854775806",
+                "--content",
+                "x",
+            ],
+        ),
+        row(
+            1,
+            "there is no channel named \"#d\"",
+            ["history", "--data", store_arg, "--channel", "#d", "--all"],
+        ),
+        row(
+            1,
+            "name may not be empty",
+            ["history", "--data", store_arg, "--channel", "", "--all"],
+        ),
+        row(
+            1,
+            "name may not be empty",
+            [
+                "send",
+                "--data",
+                store_arg,
+                "--channel",
+                "#c",
+                "--author",
+                "",
+                "--content",
+                "x",
+            ],
+        ),
+        row(2, "invalid UTF-8", [&send[..], &[not_utf8.to_owned()]].concat()),
+        row(2, "--limit", history(&[])),
+        row(2, "cannot be used with", history(&["--limit", "1", "--all"])),
+        row(2, "0 is not in 1..", history(&["--limit", "0"])),
+        row(2, "0 is not in 1..", history(&["--all", "--page-size", "0"])),
+        row(
+            2,
+            "possible values: table, jsonl",
+            history(&["--all", "--format", "xml"]),
+        ),
+        row(2, "unexpected argument '--newest'", history(&["--all", "--newest"])),
+        row(
+            2,
+            "a time is written as",
+            ["import", "--data", store_arg, "--epoch", "yesterday", chat],
+        ),
+        row(
+            2,
+            "a size",
+            ["import", "--data", store_arg, "--memtable-bytes", "lots", chat],
+        ),
+        row(
+            2,
+            "memtable_bytes is 1",
+            ["import", "--data", store_arg, "--memtable-bytes", "1", chat],
+        ),
+        row(
+            2,
+            "0 is not in 1..=64",
+            ["import", "--data", store_arg, "--shards", "0", chat],
+        ),
+        row(2, "unrecognized subcommand 'scroll'", ["scroll"]),
+        row(
+            1,
+            "cannot be opened with 2; open it with 1",
+            ["import", "--data", store_arg, "--shards", "2", chat],
+        ),
+        row(
+            1,
+            "the store's epoch is 2015-01-01T00:00:00Z, fixed when it was created",
+            ["import", "--data", store_arg, "--epoch", "2004-01-01T00:00:00Z", chat],
+        ),
+    ]);
+    check_rows(&store, &rows);
+
+    // An epoch that no store can have makes none.
+    let new = folder.path().join("new");
+    for epoch in ["1969-12-31T23:59:59Z", "2999-01-01T00:00:00Z"] {
+        row(
+            1,
+            "cannot be used",
+            ["import", "--data", text(&new), "--epoch", epoch, chat],
+        )
+        .check();
+        assert!(!new.exists());
+    }
+}
