@@ -82,6 +82,11 @@ impl Profile {
             periodic: rng.chance(1, 8),
         }
     }
+
+    /// The values of one change together; a mutation has kilobytes beside them, and fits half a segment of the log.
+    fn value_bytes_max(&self) -> usize {
+        if self.bulky { 24 << 10 } else { 5 << 10 }
+    }
 }
 
 /// The partitions that the clients of a run write and read.
@@ -119,6 +124,8 @@ pub(crate) struct Generator {
     used: Vec<Vec<Key>>,
     now: i64,
     changes: u32,
+    /// Bytes that the values of the present change may still have.
+    room: usize,
 }
 
 impl Generator {
@@ -133,6 +140,7 @@ impl Generator {
             used,
             now: TIME_BEGINS,
             changes: 0,
+            room: 0,
         }
     }
 
@@ -248,6 +256,7 @@ impl Generator {
     /// Draws a change of one partition: mostly one thing, at times several with one timestamp.
     pub(crate) fn change(&mut self, partition: PartitionIndex) -> Change {
         self.changes += 1;
+        self.room = self.profile.value_bytes_max();
         let mut change = Change {
             id: self.changes,
             partition,
@@ -414,9 +423,11 @@ impl Generator {
         let len = match (self.profile.bulky, self.rng.below(20)) {
             (_, 0) => 0,
             (true, 1..12) => self.rng.within(500..6_000),
-            (false, 1) => self.rng.within(200..800),
+            (false, 1) => self.rng.within(200..3_000),
             _ => self.rng.within(1..24),
         };
+        let len = len.min(self.room);
+        self.room -= len;
         match shape {
             Shape::BigInt => (i64::from(id) << 8 | self.rng.below(256) as i64).to_be_bytes().to_vec(),
             Shape::Blob => self.rng.bytes(len),
