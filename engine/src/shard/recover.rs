@@ -208,7 +208,8 @@ impl Shard {
                 Err(error) => result = Err(error.into()),
             }
         }
-        let applier = self.workers.borrow_mut().pop().filter(|_| self.log.get().is_some());
+        // The last to be started, if the shard has served at all.
+        let applier = self.log.get().and_then(|_| self.workers.borrow_mut().pop());
         if let Some(applier) = applier {
             applier.await;
         }
