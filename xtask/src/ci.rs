@@ -57,6 +57,12 @@ const STAGES: &[Stage] = &[
     ("docs", || cargo(&["doc", "--workspace", "--no-deps"])),
     ("arrows", crate_arrows),
     ("tests", tests),
+    // With the breaks compiled in, as this program is built.
+    ("histories", || command(&["sim", "--seeds", "0..2000"])),
+    ("deliberate breaks", || {
+        command(&["sim", "--each-break", "--seeds", "0..2000"])
+    }),
+    ("crash points", || command(&["crash-points"])),
 ];
 
 /// Runs all stages and prints one line of counts; true if all passed.
@@ -144,6 +150,15 @@ fn cargo(arguments: &[&str]) -> Result<Counts, Failed> {
         Ok(status) if status.success() => Ok(Counts::ONE),
         Ok(status) => Err(fail(format!("cargo {} ended with {status}", arguments.join(" ")))),
         Err(e) => Err(fail(format!("cargo does not start: {e}"))),
+    }
+}
+
+/// A command of `cargo xtask`, in this very process; it prints its own line of counts.
+fn command(arguments: &[&str]) -> Result<Counts, Failed> {
+    if crate::execute_words(arguments) {
+        Ok(Counts::ONE)
+    } else {
+        Err(fail(format!("repeat: cargo xtask {}", arguments.join(" "))))
     }
 }
 

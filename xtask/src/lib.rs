@@ -40,15 +40,28 @@ enum Command {
 
 /// Runs the command line and gives its status.
 pub fn run() -> ExitCode {
-    let ended_well = match Cli::parse().command {
-        Command::Ci => ci::run(),
-        Command::Sim(options) => sim::command::run(options),
-        Command::CrashPoints(options) => sim::crash_points::run(&options),
-        Command::Kill9(options) => kill9::run(&options),
-    };
-    if ended_well {
+    if execute(Cli::parse().command) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Runs one command; true if all held.
+fn execute(command: Command) -> bool {
+    match command {
+        Command::Ci => ci::run(),
+        Command::Sim(options) => sim::command::run(options),
+        Command::CrashPoints(options) => sim::crash_points::run(&options),
+        Command::Kill9(options) => kill9::run(&options),
+    }
+}
+
+/// Runs one command given by its words, as on the command line; true if all held.
+///
+/// # Panics
+/// If the words are no command.
+fn execute_words(words: &[&str]) -> bool {
+    let line = std::iter::once("xtask").chain(words.iter().copied());
+    execute(Cli::try_parse_from(line).expect("a command of ours").command)
 }
