@@ -63,6 +63,7 @@ const STAGES: &[Stage] = &[
         command(&["sim", "--each-break", "--seeds", "0..2000"])
     }),
     ("crash points", || command(&["crash-points"])),
+    ("round trip", || command(&["roundtrip"])),
 ];
 
 /// Runs all stages and prints one line of counts; true if all passed.

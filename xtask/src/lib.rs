@@ -8,6 +8,7 @@ mod ci;
 mod clock;
 mod kill9;
 mod rng;
+mod roundtrip;
 mod sim;
 pub mod workspace;
 
@@ -36,6 +37,8 @@ enum Command {
     CrashPoints(sim::crash_points::Options),
     /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
     Kill9(kill9::Options),
+    /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
+    Roundtrip(roundtrip::Options),
 }
 
 /// Runs the command line and gives its status.
@@ -54,6 +57,7 @@ fn execute(command: Command) -> bool {
         Command::Sim(options) => sim::command::run(options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
+        Command::Roundtrip(options) => roundtrip::run(&options),
     }
 }
 
