@@ -48,12 +48,15 @@ struct Pace {
 }
 
 impl Pace {
-    /// How long an import goes on that has said `first` at first.
-    fn rest_after(&self, first: u64) -> Duration {
+    /// When an import that has said `first` at first will have written this part of the rest, and how many lines are
+    /// there then.
+    fn after(&self, first: u64, part: f64) -> (Duration, u64) {
         let left = |first: u64| self.lines.saturating_sub(first) as f64;
         let faster = first as f64 / self.first.max(1) as f64;
-        self.rest
-            .mul_f64(left(first) / left(self.first).max(1.0) / faster.max(0.01))
+        let rest = self
+            .rest
+            .mul_f64(left(first) / left(self.first).max(1.0) / faster.max(0.01));
+        (rest.mul_f64(part), first + (left(first) * part) as u64)
     }
 }
 
@@ -72,14 +75,7 @@ enum Said {
     },
 }
 
-/// The arguments of an import of this file.
-pub(crate) fn arguments(
-    store: &Store<'_>,
-    chat: &Chat,
-    epoch: &str,
-    shards: usize,
-    memtable_kib: usize,
-) -> Vec<String> {
+fn arguments(store: &Store<'_>, chat: &Chat, epoch: &str, shards: usize, memtable_kib: usize) -> Vec<String> {
     let mut arguments = store.arguments("import");
     let options = [("--epoch", epoch.to_owned()), ("--shards", shards.to_string())];
     for (name, value) in options
@@ -93,7 +89,7 @@ pub(crate) fn arguments(
 }
 
 /// Runs an import to its end; the lines that it added.
-pub(crate) fn import(store: &Store<'_>, arguments: &[String], lines: usize) -> Result<u64, String> {
+fn import(store: &Store<'_>, arguments: &[String], lines: usize) -> Result<u64, String> {
     let mut last = None;
     store.program.run(arguments, |line| {
         last = Some(parse(line)?);
@@ -123,20 +119,23 @@ impl<'a> Imports<'a> {
         let store = Store { program, dir };
         let arguments = arguments(&store, chat, epoch, 2, 256);
         let mut began: Option<(u64, Stopwatch)> = None;
+        let mut rest = Duration::ZERO;
         let mut process = program.start(&arguments)?;
         let waiting = Stopwatch::start();
         while process.fill(Duration::from_millis(100))? {
             while let Some(line) = process.line() {
-                if let Said::Acknowledged { acknowledged } = parse(line)? {
-                    began.get_or_insert_with(|| (acknowledged, Stopwatch::start()));
+                // The summary comes before the store is closed, which takes a while too.
+                match (parse(line)?, &began) {
+                    (Said::Acknowledged { acknowledged }, None) => began = Some((acknowledged, Stopwatch::start())),
+                    (_, Some((_, began))) => rest = began.elapsed(),
+                    (Said::Summary { .. }, None) => {}
                 }
             }
             if began.is_none() && waiting.elapsed() > FIRST_WITHIN {
                 return Err("the undisturbed import acknowledges nothing".to_owned());
             }
         }
-        let (first, began) = began.ok_or("the undisturbed import acknowledged nothing")?;
-        let rest = began.elapsed();
+        let (first, _) = began.ok_or("the undisturbed import acknowledged nothing")?;
         process.kill()?;
         let lines = chat.lines.len();
         let added = import(&store, &arguments, lines)?;
@@ -228,7 +227,16 @@ impl<'a> Imports<'a> {
                 return Err("the import acknowledges nothing".to_owned());
             }
         }
-        process.listen(self.pace.rest_after(acknowledged).mul_f64(part))?;
+        // Whichever comes first: the moment by its pace, or word that it is as far as that.
+        let (time, lines) = self.pace.after(acknowledged, part);
+        let writing = Stopwatch::start();
+        while let Some(left) = time.checked_sub(writing.elapsed()) {
+            let open = process.fill(left)?;
+            hear(&mut process, &mut acknowledged, &mut ended)?;
+            if !open || acknowledged >= lines {
+                break;
+            }
+        }
         let killed = process.kill()?;
         hear(&mut process, &mut acknowledged, &mut ended)?;
         Ok((acknowledged, killed && !ended && acknowledged > 0))
@@ -288,11 +296,21 @@ mod tests {
             first: 200,
             rest: Duration::from_millis(800),
         };
-        for (first, left_ms) in [(200, 800), (400, 300), (100, 1800), (1000, 0)] {
-            assert_eq!(pace.rest_after(first).as_millis(), left_ms, "{first}");
+        for (first, rest_ms, half) in [(200, 800, 600), (400, 300, 700), (100, 1800, 550), (1000, 0, 1000)] {
+            assert_eq!(
+                pace.after(first, 1.0),
+                (Duration::from_millis(rest_ms), 1000),
+                "{first}"
+            );
+            assert_eq!(
+                pace.after(first, 0.5),
+                (Duration::from_millis(rest_ms / 2), half),
+                "{first}"
+            );
         }
+        let (time, _) = pace.after(0, 1.0);
         assert!(
-            pace.rest_after(0) < Duration::from_secs(200),
+            time < Duration::from_secs(200),
             "an empty acknowledgement is no reason to wait for ever"
         );
     }

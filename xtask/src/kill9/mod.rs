@@ -4,13 +4,13 @@
 //! Every other round kills an import (`import`), the others a mixed load (`mixed`). The seed draws the data, the load, and
 //! when to kill; how far the program is by then is the machine's.
 
-pub(crate) mod chat;
-pub(crate) mod import;
+mod chat;
+mod import;
 mod judge;
 mod mixed;
-pub(crate) mod program;
+mod program;
 mod report;
-pub(crate) mod store;
+mod store;
 
 use std::path::{Path, PathBuf};
 
