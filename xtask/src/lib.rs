@@ -4,11 +4,11 @@
 //! returns status 0 (all held), 1 (something failed) or 2 (wrong usage).
 
 pub mod arrows;
+mod bitflip;
 mod ci;
 mod clock;
 mod kill9;
 mod rng;
-mod roundtrip;
 mod sim;
 pub mod workspace;
 
@@ -37,8 +37,8 @@ enum Command {
     CrashPoints(sim::crash_points::Options),
     /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
     Kill9(kill9::Options),
-    /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
-    Roundtrip(roundtrip::Options),
+    /// Every bit of a small file of each kind, flipped: each flip must be detected.
+    Bitflip(bitflip::Options),
 }
 
 /// Runs the command line and gives its status.
@@ -57,7 +57,7 @@ fn execute(command: Command) -> bool {
         Command::Sim(options) => sim::command::run(options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
-        Command::Roundtrip(options) => roundtrip::run(&options),
+        Command::Bitflip(options) => bitflip::run(&options),
     }
 }
 

@@ -15,7 +15,7 @@ mod engine;
 mod node;
 mod oracle;
 mod plan;
-mod pool;
+pub(crate) mod pool;
 mod run;
 mod script;
 #[cfg(test)]
