@@ -1,8 +1,12 @@
 //! Importing: many messages of one channel, with their ids, written as if they had been sent then.
 
-use crate::{Bucket, MessageId, Result, local::Local, tables};
+use crate::{
+    Bucket, MessageId, Result,
+    local::{Local, WRITE_BYTES_MAX, write_weight},
+    tables,
+};
 use engine::{ErrorKind, Read};
-use model::{MutationBuilder, RowBuilder, Slice};
+use model::{Mutation, MutationBuilder, RowBuilder, Slice};
 use runtime::TaskClass;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -36,7 +40,7 @@ pub struct Imported {
 
 impl Local {
     /// Imports messages of one channel, in any order; when this returns all are on disk. A message whose id is there, or has
-    /// been deleted, is not written again.
+    /// been deleted, is not written again; of several with one id the first is taken.
     ///
     /// # Errors
     /// [`Error::ContentTooLong`](crate::Error::ContentTooLong), [`Error::Engine`](crate::Error::Engine): some may have been
@@ -58,7 +62,12 @@ impl Local {
     async fn import_here(&self, channel: i64, mut messages: Vec<Import>) -> Result<Imported> {
         // In clustering order: newest first.
         messages.sort_by_key(|message| std::cmp::Reverse(message.id));
-        let mut sum = Imported::default();
+        let given = messages.len();
+        messages.dedup_by_key(|message| message.id);
+        let mut sum = Imported {
+            added: 0,
+            present: (given - messages.len()) as u64,
+        };
         let mut tasks = Vec::new();
         while let Some(newest) = messages.first() {
             let bucket = Bucket::of(newest.id, self.tables.window);
@@ -82,7 +91,15 @@ impl Local {
         let present = self.present(&key, &messages).await?;
         let mut mutation = MutationBuilder::new(self.tables.messages, &key);
         let mut row = RowBuilder::new();
+        let mut bytes = 0;
         for message in messages.iter().filter(|message| !present.contains(&message.id)) {
+            let weight = write_weight(&message.content);
+            if bytes + weight > WRITE_BYTES_MAX && !mutation.is_empty() {
+                self.apply_patiently(mutation.build()).await?;
+                mutation.reset(self.tables.messages, &key);
+                bytes = 0;
+            }
+            bytes += weight;
             self.put_message(
                 &mut row,
                 message.unix_ms.saturating_mul(1000),
@@ -93,21 +110,25 @@ impl Local {
             runtime::breathe().await;
         }
         if !mutation.is_empty() {
-            let mutation = mutation.build();
-            let mut tries = 0;
-            loop {
-                match self.shard.apply(mutation.clone()).await {
-                    Err(error) if error.kind() == ErrorKind::Retry && tries < TRIES_MAX => tries += 1,
-                    done => break done?,
-                }
-                runtime::time::sleep(TRY_AGAIN_AFTER).await;
-            }
+            self.apply_patiently(mutation.build()).await?;
         }
         let present = present.len() as u64;
         Ok(Imported {
             added: messages.len() as u64 - present,
             present,
         })
+    }
+
+    /// Writes; waits a while where the store is full.
+    async fn apply_patiently(&self, mutation: Mutation) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            match self.shard.apply(mutation.clone()).await {
+                Err(error) if error.kind() == ErrorKind::Retry && tries < TRIES_MAX => tries += 1,
+                done => return Ok(done?),
+            }
+            runtime::time::sleep(TRY_AGAIN_AFTER).await;
+        }
     }
 
     /// Which of these messages, newest first, the partition has, live or dead. Reads slices, and leaps over what lies

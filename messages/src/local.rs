@@ -134,12 +134,13 @@ impl Local {
             for (author, content) in messages {
                 let timestamp = self.shard.timestamp();
                 let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
-                if !bucket.contains(id) || bytes + content.len() > WRITE_BYTES_MAX {
+                let weight = write_weight(content);
+                if !bucket.contains(id) || (bytes > 0 && bytes + weight > WRITE_BYTES_MAX) {
                     break;
                 }
                 self.home.take_id(id);
                 ids.extend(std::iter::once(id));
-                bytes += content.len();
+                bytes += weight;
                 self.put_message(row, timestamp, author, content);
                 mutation.row(&tables::message_position(id), row.finish());
             }
@@ -324,8 +325,15 @@ impl Local {
     }
 }
 
-/// Contents of one write, bytes; a single message may have more.
-const WRITE_BYTES_MAX: usize = CONTENT_BYTES_MAX;
+/// Messages of one write, bytes; a single message may have more. Far below the engine's largest mutation.
+pub(crate) const WRITE_BYTES_MAX: usize = CONTENT_BYTES_MAX;
+/// What a message adds to a write beside its content: its key, its author, its times, at most.
+const ROW_BYTES: usize = 64;
+
+/// What a message adds to a write, bytes.
+pub(crate) fn write_weight(content: &str) -> usize {
+    content.len() + ROW_BYTES
+}
 
 /// The one id of a single send.
 struct One(Option<MessageId>);

@@ -408,6 +408,22 @@ fn an_author_changes_only_own_messages_and_content_is_bounded() {
 }
 
 #[test]
+fn many_messages_at_once_are_more_than_one_write() {
+    const MANY: usize = 500_000; // empty ones exceed the largest mutation, too
+    with_store(Options::default(), |messages| async move {
+        let ids = messages.send_many(1, vec![(1, String::new()); MANY]).await.unwrap();
+        assert!(ids.len() == MANY && ids.is_sorted_by(|a, b| a < b));
+        let long = "x".repeat(CONTENT_BYTES_MAX);
+        let file: Vec<_> = (0..20).map(|ms| import_of(ms, 0, &long)).collect();
+        let twice = [file.clone(), file].concat();
+        let expected = Imported { added: 20, present: 20 };
+        assert_eq!(messages.import(2, twice).await.unwrap(), expected);
+        assert_eq!(messages.summary(1).await.unwrap().messages, MANY as u64);
+        assert_eq!(messages.summary(2).await.unwrap().messages, 20);
+    });
+}
+
+#[test]
 fn an_imported_message_that_was_deleted_stays_deleted() {
     with_store(Options::default(), |messages| async move {
         // The last one is of the future: later than the delete's own clock.
