@@ -12,7 +12,7 @@ use runtime::{ShardId, time::Instant};
 
 /// Pages of the part in which allocations are counted.
 const COUNTED_MAX: u64 = 20_000;
-/// Messages in one write of the load.
+/// Messages in one write of the load, at most.
 const LOAD_BATCH: u64 = 500;
 const LOAD_AT_ONCE: usize = 16;
 
@@ -49,11 +49,13 @@ async fn load(messages: &Messages, workload: &cli::Workload) -> Done {
     let channels: Vec<i64> = (0..shards)
         .flat_map(|shard| channels_of(messages, ShardId(shard)))
         .collect();
+    // No channel stays empty while there are messages for all: pages of nothing would be measured.
+    let batch = (workload.messages / channels.len() as u64).clamp(1, LOAD_BATCH);
     let mut random = SmallRng::seed_from_u64(workload.seed);
     let mut writes = InFlight::new();
     let (mut left, mut turn) = (workload.messages, 0);
     while left > 0 {
-        let count = left.min(LOAD_BATCH);
+        let count = left.min(batch);
         left -= count;
         let content = |random: &mut SmallRng| {
             (0..workload.content_bytes.0)
