@@ -159,8 +159,11 @@ impl Log {
         let had_spare = state.spare.is_some();
         let position = state.append(record)?;
         let took_spare = had_spare && state.spare.is_none();
+        let small = state.open_is_small();
         drop(state);
-        self.0.work.notify_one();
+        if !small {
+            self.0.work.notify_one();
+        }
         if took_spare {
             self.0.house.notify_one();
         }

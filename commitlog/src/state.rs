@@ -310,6 +310,9 @@ impl State {
         }
         if self.sealed.is_empty() {
             if self.open_used() > 0 {
+                if self.open_is_small() {
+                    return None;
+                }
                 self.seal(None);
             } else if self.vouching == Vouching::Wanted && self.in_flight.is_empty() {
                 self.seal_vouching();
@@ -343,6 +346,13 @@ impl State {
             landed: false,
         });
         Some(write)
+    }
+
+    /// Whether the open group should rather grow than be written at once: a write is under way, and it has less than the youngest
+    /// one. Groups of like size share the device's time best; the end of any write ends the wait.
+    pub fn open_is_small(&self) -> bool {
+        let youngest = self.in_flight.back();
+        youngest.is_some_and(|flying| !flying.landed && self.open_used() < flying.group.records_len)
     }
 
     /// Seals a group that only vouches, if there is something to vouch for and place for it.
