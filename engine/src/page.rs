@@ -71,6 +71,10 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
+/// What a page makes room for at its first row, at most.
+const ROWS_EXPECTED_MAX: usize = 64;
+const BYTES_EXPECTED_MAX: usize = 32 << 10;
+
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     start: usize,
@@ -141,8 +145,16 @@ impl Page {
         self.bytes.len()
     }
 
-    pub(crate) fn push(&mut self, clustering: &[u8], body: &[u8]) {
+    /// Adds a row; `more` rows at most may follow. The first row makes room for those that are as long.
+    pub(crate) fn push(&mut self, clustering: &[u8], body: &[u8], more: usize) {
         let start = self.bytes.len();
+        if self.slots.is_empty() {
+            let rows = more.saturating_add(1).min(ROWS_EXPECTED_MAX);
+            self.slots.reserve(rows);
+            // A quarter more, because the others may be longer.
+            let bytes = rows * (clustering.len() + body.len()) * 5 / 4;
+            self.bytes.reserve(bytes.min(BYTES_EXPECTED_MAX));
+        }
         self.bytes.extend_from_slice(clustering);
         self.bytes.extend_from_slice(body);
         let clustering_len = u32::try_from(clustering.len()).expect("a clustering key is short");

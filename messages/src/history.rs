@@ -290,56 +290,56 @@ impl Local {
             directory = more;
             let mut buckets = buckets.into_iter().filter(|bucket| history.admits(bucket)).peekable();
             while buckets.peek().is_some() {
-                let reads: Vec<_> = buckets
-                    .by_ref()
-                    .take(at_once)
-                    .map(|bucket| page.read(self, channel, bucket))
-                    .collect();
-                at_once = (2 * at_once).min(BUCKETS_AT_ONCE);
-                if self.fill_from(reads, page).await? {
+                let full = if at_once == 1 {
+                    let bucket = buckets.next().expect("one was peeked");
+                    let first = self.shard.read(page.read(self, channel, bucket, None)).await?;
+                    self.fill_from_bucket(channel, bucket, first, page).await?
+                } else {
+                    let buckets = buckets.by_ref().take(at_once).collect();
+                    self.fill_from(channel, buckets, page).await?
+                };
+                if full {
                     return Ok(());
                 }
+                at_once = (2 * at_once).min(BUCKETS_AT_ONCE);
             }
         }
         Ok(())
     }
 
     /// Fills the page from these buckets, in order; true when it is full and known whether there is more.
-    async fn fill_from(&self, reads: Vec<Read>, page: &mut Filling) -> Result<bool> {
-        if let [read] = &reads[..] {
-            let first = self.shard.read(read.clone()).await?;
-            return self.fill_from_bucket(read.clone(), first, page).await;
-        }
-        let tasks = reads.into_iter().map(|read| {
-            let (shard, of) = (Rc::clone(&self.shard), read.clone());
+    async fn fill_from(&self, channel: i64, buckets: Vec<Bucket>, page: &mut Filling) -> Result<bool> {
+        let tasks = buckets.into_iter().map(|bucket| {
+            let (shard, read) = (Rc::clone(&self.shard), page.read(self, channel, bucket, None));
             (
-                read,
-                runtime::spawn(TaskClass::Request, "read a bucket", async move { shard.read(of).await }),
+                bucket,
+                runtime::spawn(
+                    TaskClass::Request,
+                    "read a bucket",
+                    async move { shard.read(read).await },
+                ),
             )
         });
-        for (read, task) in tasks.collect::<Vec<_>>() {
+        for (bucket, task) in tasks.collect::<Vec<_>>() {
             let first = task.await?;
-            if self.fill_from_bucket(read, first, page).await? {
+            if self.fill_from_bucket(channel, bucket, first, page).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    async fn fill_from_bucket(&self, mut read: Read, first: Page, page: &mut Filling) -> Result<bool> {
+    /// Fills the page from a bucket, of which this is the first page of rows.
+    async fn fill_from_bucket(&self, channel: i64, bucket: Bucket, first: Page, page: &mut Filling) -> Result<bool> {
         let mut rows = first;
         loop {
-            let more = rows.more().cloned();
-            if page.take(rows) {
-                return Ok(true);
-            }
-            let Some(more) = more else { return Ok(false) };
-            read = Read {
-                slice: more,
-                limit_rows: page.wanted(),
-                ..read
+            let more = match page.take(rows) {
+                Taken::Full => return Ok(true),
+                Taken::All(None) => return Ok(false),
+                Taken::All(Some(more)) => more,
             };
-            rows = self.shard.read(read.clone()).await?;
+            let read = page.read(self, channel, bucket, Some(more));
+            rows = self.shard.read(read).await?;
         }
     }
 
@@ -351,7 +351,7 @@ impl Local {
     /// # Cancellation
     /// Changes nothing.
     pub async fn get(&self, channel: i64, id: MessageId) -> Result<Option<OneMessage>> {
-        let key = tables::bucket_key(channel, Bucket::of(id, self.tables.window).id);
+        let key = self.key_of(channel, id);
         let page = self
             .shard
             .read(crate::local::one(&self.tables, key, &tables::message_position(id)))
@@ -385,9 +385,10 @@ impl Filling {
         }
     }
 
-    fn read(&self, local: &Local, channel: i64, bucket: Bucket) -> Read {
+    /// The read of a bucket, from its beginning or of the rest of it.
+    fn read(&self, local: &Local, channel: i64, bucket: Bucket, rest: Option<Slice>) -> Read {
         Read {
-            slice: self.history.slice(),
+            slice: rest.unwrap_or_else(|| self.history.slice()),
             direction: self.history.direction(),
             limit_rows: self.wanted(),
             limit_bytes: READ_BYTES,
@@ -395,8 +396,8 @@ impl Filling {
         }
     }
 
-    /// Takes rows as far as there is room; true if a message was left over: then the page is done.
-    fn take(&mut self, page: Page) -> bool {
+    /// Takes rows as far as there is room.
+    fn take(&mut self, page: Page) -> Taken {
         self.cost += page.cost();
         let mut to = 0;
         for (position, row) in page.rows() {
@@ -410,11 +411,24 @@ impl Filling {
             }
             to += 1;
         }
+        let taken = if self.has_more {
+            Taken::Full
+        } else {
+            Taken::All(page.more().cloned())
+        };
         if to > 0 {
             self.parts.push(Part { page, to });
         }
-        self.has_more
+        taken
     }
+}
+
+/// What [`Filling::take`] has done.
+enum Taken {
+    /// A message was left over: the page is done.
+    Full,
+    /// All rows were taken; here more of the bucket follow.
+    All(Option<Slice>),
 }
 
 /// One message, with its bytes.

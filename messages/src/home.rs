@@ -42,7 +42,8 @@ pub(crate) enum LockKey {
 struct Sending {
     bucket_id: i32,
     under_way: usize,
-    ended: Notify,
+    /// Tells those who wait for the end of all, if anybody does.
+    ended: Option<Notify>,
 }
 
 impl Home {
@@ -74,10 +75,10 @@ impl Home {
         let entry = sending.entry(channel).or_insert_with(|| Sending {
             bucket_id,
             under_way: 0,
-            ended: Notify::new(),
+            ended: None,
         });
         if entry.bucket_id != bucket_id && entry.under_way > 0 {
-            return Err(entry.ended.notified());
+            return Err(entry.ended.get_or_insert_with(Notify::new).notified());
         }
         entry.bucket_id = bucket_id;
         entry.under_way += 1;
@@ -145,9 +146,9 @@ impl Drop for SendPass {
             .expect("a channel with a send under way is listed");
         entry.under_way -= 1;
         if entry.under_way == 0
-            && let Some(entry) = sending.remove(&self.channel)
+            && let Some(ended) = sending.remove(&self.channel).and_then(|entry| entry.ended)
         {
-            entry.ended.notify_all();
+            ended.notify_all();
         }
     }
 }

@@ -115,25 +115,31 @@ impl Local {
         messages: impl Iterator<Item = (i64, &'a str)>,
         ids: &mut impl Extend<MessageId>,
     ) -> Result<()> {
-        let (bucket, _pass) = loop {
-            let id = self.home.next_id(self.id_time()?)?;
+        let (bucket, _pass, first) = loop {
+            let timestamp = self.shard.timestamp();
+            let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
             let bucket = Bucket::of(id, self.tables.window);
             if !self.home.directory.has(channel, bucket) {
                 self.ensure_bucket(channel, bucket).await?;
                 continue;
             }
             match self.home.begin_send(channel, bucket.id) {
-                Ok(pass) => break (bucket, pass),
+                Ok(pass) => break (bucket, pass, (timestamp, id)),
                 Err(ended) => ended.await,
             }
         };
-        // From here to the log there is no await: messages get there in the order of their ids.
+        // From the last timestamp to the log there is no await: messages get there in the order of their ids.
         let mutation = self.home.with_builders(|mutation, row| -> Result<Mutation> {
             mutation.reset(self.tables.messages, &tables::bucket_key(channel, bucket.id));
-            let mut bytes = 0;
+            let (mut bytes, mut first) = (0, Some(first));
             for (author, content) in messages {
-                let timestamp = self.shard.timestamp();
-                let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
+                let (timestamp, id) = match first.take() {
+                    Some(first) => first,
+                    None => {
+                        let timestamp = self.shard.timestamp();
+                        (timestamp, self.home.next_id(id_time(&self.tables, timestamp)?)?)
+                    }
+                };
                 let weight = write_weight(content);
                 if !bucket.contains(id) || (bytes > 0 && bytes + weight > WRITE_BYTES_MAX) {
                     break;
@@ -150,10 +156,6 @@ impl Local {
             return Ok(()); // The bucket ended a moment ago.
         }
         Ok(self.shard.apply(mutation).await?)
-    }
-
-    fn id_time(&self) -> Result<u64> {
-        id_time(&self.tables, self.shard.timestamp())
     }
 
     /// The row of a new message.
@@ -176,7 +178,7 @@ impl Local {
         let key = tables::channel_key(channel);
         let read = Read {
             slice: tables::only(&position),
-            ..Read::partition(self.tables.buckets, key.clone())
+            ..Read::partition(self.tables.buckets, key)
         };
         let present = self.shard.read(read).await?;
         if present.is_empty() {
@@ -262,8 +264,8 @@ impl Local {
         Ok(self.shard.apply(mutation.build()).await?)
     }
 
-    fn key_of(&self, channel: i64, id: MessageId) -> Vec<u8> {
-        tables::bucket_key(channel, Bucket::of(id, self.tables.window).id)
+    pub(crate) fn key_of(&self, channel: i64, id: MessageId) -> Vec<u8> {
+        tables::bucket_key(channel, Bucket::of(id, self.tables.window).id).to_vec()
     }
 
     /// The buckets of the channel's directory in this slice of it, in this order of clustering, and where to go on if there

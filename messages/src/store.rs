@@ -305,7 +305,12 @@ impl Messages {
     pub async fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> Result<Vec<i64>> {
         let keys = self
             .store
-            .partitions(shard, self.tables.buckets, after.map(tables::channel_key), limit)
+            .partitions(
+                shard,
+                self.tables.buckets,
+                after.map(|channel| tables::channel_key(channel).to_vec()),
+                limit,
+            )
             .await?;
         let malformed = || Error::Malformed {
             what: "a partition of the channel directory has no channel".to_owned(),

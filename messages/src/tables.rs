@@ -120,19 +120,18 @@ impl Tables {
 }
 
 /// The partition of a bucket.
-pub(crate) fn bucket_key(channel: i64, bucket_id: i32) -> Vec<u8> {
-    let mut key = Vec::with_capacity(18);
-    key.extend_from_slice(&[0, 8]);
-    key.extend_from_slice(&channel.to_be_bytes());
-    key.extend_from_slice(&[0, 0, 4]);
-    key.extend_from_slice(&bucket_id.to_be_bytes());
-    key.push(0);
+pub(crate) fn bucket_key(channel: i64, bucket_id: i32) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[1] = 8;
+    key[2..10].copy_from_slice(&channel.to_be_bytes());
+    key[12] = 4;
+    key[13..17].copy_from_slice(&bucket_id.to_be_bytes());
     key
 }
 
 /// The partition of a channel in the directory: its shard is the channel's home.
-pub(crate) fn channel_key(channel: i64) -> Vec<u8> {
-    channel.to_be_bytes().to_vec()
+pub(crate) fn channel_key(channel: i64) -> [u8; 8] {
+    channel.to_be_bytes()
 }
 
 /// The partition of a name.
@@ -236,8 +235,8 @@ mod tests {
         fn prop_keys_are_what_the_schema_makes_of_them(channel: i64, bucket: i32, id in 1..i64::MAX) {
             let [messages, buckets, names] = schemas();
             let (c, b, i) = (channel.to_be_bytes(), bucket.to_be_bytes(), id.to_be_bytes());
-            prop_assert_eq!(bucket_key(channel, bucket), messages.partition_key_bytes(&[&c, &b]).unwrap());
-            prop_assert_eq!(channel_key(channel), buckets.partition_key_bytes(&[&c]).unwrap());
+            prop_assert_eq!(bucket_key(channel, bucket).to_vec(), messages.partition_key_bytes(&[&c, &b]).unwrap());
+            prop_assert_eq!(channel_key(channel).to_vec(), buckets.partition_key_bytes(&[&c]).unwrap());
             prop_assert_eq!(name_key(NameKind::Author, id), names.partition_key_bytes(&[&[2], &i]).unwrap());
             let id = MessageId::new(id).unwrap();
             prop_assert_eq!(message_position(id).to_vec(), messages.encode_clustering(&[&i]).unwrap());

@@ -194,7 +194,8 @@ impl Shard {
                             break;
                         }
                         if let Some(row) = given {
-                            page.push(clustering, row.bytes());
+                            let more = read.limit_rows - 1 - page.len();
+                            page.push(clustering, row.bytes(), more);
                         }
                     }
                 }
