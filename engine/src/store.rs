@@ -18,6 +18,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How long a shard that has nothing to do looks for messages of the others before it sleeps. Falling asleep and being woken
+/// cost more CPU than that together: with writers on both of two shards, 8.6 us a message without, 7.9 with it.
+const SPIN_BEFORE_PARK: std::time::Duration = std::time::Duration::from_micros(20);
+
 /// What all threads of the process share of a store, off the data path.
 #[derive(Default)]
 pub(crate) struct Shared {
@@ -157,8 +161,8 @@ impl Store {
             shards,
             pin: config.pin,
             io_memory_bytes: checks.io_memory_bytes.min(config.io_memory_bytes),
+            spin_before_park: SPIN_BEFORE_PARK,
             name: "scrollback".to_owned(),
-            ..runtime::Options::default()
         };
         let runtime = Runtime::start(options)?;
         let opened = Store::open_on(runtime.handle(), config).await;
