@@ -255,12 +255,16 @@ pub enum Bench {
     Ingest(BenchIngest),
     /// The newest 50 messages of a channel, from memory or, with --cold, from table files.
     Page(BenchPage),
+    /// Durable writes while memtables of --memtable-bytes are flushed, beside the same writes without a flush.
+    Flush(Workload),
+    /// Opening a store whose --messages are all in the log and in no table file, as after a crash.
+    Recovery(Workload),
 }
 
 /// What all workloads take.
 #[derive(Args, Debug, Clone)]
 pub struct Workload {
-    /// Messages written or, for `page`, messages to read from.
+    /// Messages written or, for `page`, messages to read from. (`flush` writes as many as its time takes.)
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub messages: u64,
     /// Tasks that work at the same time, spread over the shards.

@@ -17,6 +17,20 @@ impl Figures {
     /// The figures that all workloads have, in the documented order. `per_op` is how many messages or pages one timed
     /// operation has.
     pub fn new(workload: &str, args: &Workload, counted: (&str, u64), phase: &Phase, shards: u16) -> Figures {
+        let count = counted.1;
+        let mut figures = Figures::bare(workload, args, counted, shards);
+        figures.put("per_s", round(count as f64 / phase.wall.as_secs_f64()));
+        figures.put("cpu_us", round(phase.cpu.as_secs_f64() * 1e6 / count as f64));
+        let us = |ns: u64| round(ns as f64 / 1000.0);
+        figures.put("p50_us", us(phase.latency_ns.value_at_quantile(0.5)));
+        figures.put("p99_us", us(phase.latency_ns.value_at_quantile(0.99)));
+        figures.put("p999_us", us(phase.latency_ns.value_at_quantile(0.999)));
+        figures.put("max_us", us(phase.latency_ns.max()));
+        figures
+    }
+
+    /// What the workload was.
+    pub fn bare(workload: &str, args: &Workload, counted: (&str, u64), shards: u16) -> Figures {
         let (what, count) = counted;
         let mut map = Map::new();
         let mut put = |name: &str, value: Value| drop(map.insert(name.to_owned(), value));
@@ -28,12 +42,6 @@ impl Figures {
         put("shards", json!(shards));
         put("writers", json!(args.writers));
         put(what, json!(count));
-        put("per_s", json!(round(count as f64 / phase.wall.as_secs_f64())));
-        put("cpu_us", json!(round(phase.cpu.as_secs_f64() * 1e6 / count as f64)));
-        let us = |ns: u64| json!(round(ns as f64 / 1000.0));
-        put("p50_us", us(phase.latency_ns.value_at_quantile(0.5)));
-        put("p99_us", us(phase.latency_ns.value_at_quantile(0.99)));
-        put("max_us", us(phase.latency_ns.max()));
         Figures(map)
     }
 

@@ -7,9 +7,11 @@
 //! - Allocations are counted in a further, shorter part, because counting costs.
 
 mod figures;
+mod flush;
 mod ingest;
 mod page;
 mod probe;
+mod recovery;
 mod workload;
 
 use crate::{cli, failure::Done, output::Format};
@@ -19,5 +21,7 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
     match bench {
         cli::Bench::Ingest(args) => ingest::run(args, format),
         cli::Bench::Page(args) => page::run(args, format),
+        cli::Bench::Flush(args) => flush::run(args, format),
+        cli::Bench::Recovery(args) => recovery::run(args, format),
     }
 }

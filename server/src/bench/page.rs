@@ -44,7 +44,7 @@ pub fn run(args: cli::BenchPage, format: Format) -> Done {
 }
 
 /// Fills the channels of all shards evenly.
-async fn load(messages: &Messages, workload: &cli::Workload) -> Done {
+pub(super) async fn load(messages: &Messages, workload: &cli::Workload) -> Done {
     let shards = messages.store().shards();
     let channels: Vec<i64> = (0..shards)
         .flat_map(|shard| channels_of(messages, ShardId(shard)))

@@ -83,7 +83,8 @@ impl Task {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// Of nanoseconds.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(100, 100_000_000_000, 3).expect("constant bounds are legal")
 }
 

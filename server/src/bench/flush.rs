@@ -1,0 +1,241 @@
+//! `bench flush`: durable writes while a memtable of a given size is flushed, beside the same writes without a flush.
+//!
+//! Each round fills the memtables, measures the writers alone, then while every shard flushes. What the writers add meanwhile is
+//! flushed in the next round.
+
+use super::{
+    figures::{Figures, round},
+    workload::{channels_of, config, histogram},
+};
+use crate::{
+    cli,
+    failure::{Done, Failure},
+    in_flight::join_all,
+    output::Format,
+    scratch, session,
+};
+use engine::{Config, Shard};
+use hdrhistogram::Histogram;
+use messages::{Local, Messages, Options};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use runtime::{ShardId, TaskClass, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::Rc,
+    time::Duration,
+};
+
+const ROUNDS: u64 = 3;
+/// How long the writers are measured without a flush, each round.
+const QUIET: Duration = Duration::from_millis(1500);
+/// Messages in one write that fills the memtable.
+const FILL_BATCH: usize = 500;
+
+/// What one shard measured in a part of a round.
+struct Part {
+    latency_ns: Histogram<u64>,
+    took: Duration,
+    /// Memory of the memtables when it began.
+    memtable_bytes: u64,
+    stall_us: u64,
+    stall_task: &'static str,
+}
+
+/// All rounds and shards together.
+struct Sum {
+    latency_ns: Histogram<u64>,
+    took: Duration,
+    parts: u64,
+    memtable_bytes: u64,
+    stall: (u64, &'static str),
+}
+
+impl Sum {
+    fn new() -> Sum {
+        Sum {
+            latency_ns: histogram(),
+            took: Duration::ZERO,
+            parts: 0,
+            memtable_bytes: 0,
+            stall: (0, ""),
+        }
+    }
+
+    fn add(&mut self, part: &Part) {
+        self.latency_ns.add(&part.latency_ns).expect("all have the same bounds");
+        self.took += part.took;
+        self.parts += 1;
+        self.memtable_bytes += part.memtable_bytes;
+        self.stall = self.stall.max((part.stall_us, part.stall_task));
+    }
+
+    fn us(&self, quantile: f64) -> f64 {
+        round(self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0)
+    }
+
+    /// Messages a second, all shards together.
+    fn per_s(&self, shards: u16) -> f64 {
+        round(self.latency_ns.len() as f64 / self.took.as_secs_f64() * f64::from(shards))
+    }
+}
+
+/// Measures.
+pub fn run(args: cli::Workload, format: Format) -> Done {
+    let folder = scratch::Folder::new(args.data.as_deref(), "bench")?;
+    let flush_bytes = args.memtable_bytes.as_usize();
+    let config = config(&args, folder.path())?;
+    // Nothing is flushed but by us.
+    let config = Config {
+        memtable_bytes: flush_bytes.saturating_mul(8),
+        log_bytes_max: (flush_bytes as u64).saturating_mul(32).max(config.log_bytes_max),
+        ..config
+    };
+    config.validate().map_err(Failure::usage)?;
+    let figures = session::with_config(config, Options::default(), async |messages| {
+        let (mut quiet, mut flushing) = (Sum::new(), Sum::new());
+        for number in 0..ROUNDS {
+            on_all(
+                &messages,
+                &args,
+                number,
+                move |on| async move { on.fill(flush_bytes).await },
+            )
+            .await?;
+            let alone = |on: Writers| async move { on.measure(runtime::time::sleep(QUIET)).await };
+            let parts = on_all(&messages, &args, number, alone).await?;
+            parts.iter().for_each(|part| quiet.add(part));
+            let flush = |on: Writers| async move {
+                let shard = Rc::clone(&on.shard);
+                let mut flushed = Ok(());
+                let part = on.measure(async { flushed = shard.flush().await }).await?;
+                flushed?;
+                Ok(part)
+            };
+            let parts = on_all(&messages, &args, number, flush).await?;
+            parts.iter().for_each(|part| flushing.add(part));
+        }
+        let shards = messages.store().shards();
+        let mut figures = Figures::bare("flush", &args, ("messages", flushing.latency_ns.len()), shards);
+        figures.put("per_s", flushing.per_s(shards));
+        figures.put("p50_us", flushing.us(0.5));
+        figures.put("p99_us", flushing.us(0.99));
+        figures.put("max_us", flushing.us(1.0));
+        figures.put("stall_max_us", flushing.stall.0);
+        figures.put("stall_max_task", flushing.stall.1);
+        figures.put("quiet_per_s", quiet.per_s(shards));
+        figures.put("quiet_p50_us", quiet.us(0.5));
+        figures.put("quiet_p99_us", quiet.us(0.99));
+        figures.put("quiet_max_us", quiet.us(1.0));
+        figures.put("quiet_stall_max_us", quiet.stall.0);
+        figures.put("quiet_stall_max_task", quiet.stall.1);
+        figures.put("p99_ratio", round(flushing.us(0.99) / quiet.us(0.99)));
+        figures.put("flushes", flushing.parts);
+        figures.put("flush_bytes", flushing.memtable_bytes / flushing.parts);
+        let flush_ms = flushing.took.as_secs_f64() * 1000.0 / flushing.parts as f64;
+        figures.put("flush_ms", round(flush_ms));
+        Ok(figures)
+    })?;
+    figures.tell(format)
+}
+
+/// Runs `f` on every shard at the same time.
+async fn on_all<R, F, Fut>(messages: &Messages, args: &cli::Workload, number: u64, f: F) -> Done<Vec<R>>
+where
+    F: FnOnce(Writers) -> Fut + Copy + Send + 'static,
+    Fut: Future<Output = messages::Result<R>> + 'static,
+    R: Send + 'static,
+{
+    let shards = messages.store().shards();
+    let calls = (0..shards).map(|shard| {
+        let channels = channels_of(messages, ShardId(shard));
+        let (content_bytes, writers) = (args.content_bytes.as_usize(), args.writers / u32::from(shards));
+        let seed = args.seed ^ (number << 40) ^ (u64::from(shard) << 20);
+        let messages = messages.clone();
+        let store = messages.store().clone();
+        store.call(ShardId(shard), move |shard| {
+            f(Writers {
+                local: messages.on(Rc::clone(&shard)),
+                shard,
+                channels: Rc::new(channels),
+                content_bytes,
+                count: u64::from(writers.max(1)),
+                seed,
+            })
+        })
+    });
+    let results = join_all(calls).await?;
+    Ok(results.into_iter().collect::<messages::Result<_>>()?)
+}
+
+/// The writers of one shard.
+struct Writers {
+    shard: Rc<Shard>,
+    local: Local,
+    channels: Rc<Vec<i64>>,
+    content_bytes: usize,
+    count: u64,
+    seed: u64,
+}
+
+impl Writers {
+    /// Sends in batches until the shard's memtables have this much.
+    async fn fill(self, bytes: usize) -> messages::Result<()> {
+        let mut random = SmallRng::seed_from_u64(self.seed);
+        while self.shard.statistics().memtable_bytes < bytes as u64 {
+            let channel = self.channels[random.random_range(0..self.channels.len())];
+            let contents = (0..FILL_BATCH).map(|author| (author as i64, content(&mut random, self.content_bytes)));
+            self.local.send_many(channel, contents.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// The writers at work, until `meanwhile` is done.
+    async fn measure(self, meanwhile: impl Future<Output = ()>) -> messages::Result<Part> {
+        let at_work = Rc::new(Cell::new(true));
+        let latency_ns = Rc::new(RefCell::new(histogram()));
+        runtime::reset_stall();
+        let memtable_bytes = self.shard.statistics().memtable_bytes;
+        let began = Instant::now();
+        let running = (0..self.count).map(|number| {
+            let (local, channels) = (self.local.clone(), Rc::clone(&self.channels));
+            let (at_work, latency_ns) = (Rc::clone(&at_work), Rc::clone(&latency_ns));
+            let (content_bytes, mut random) = (self.content_bytes, SmallRng::seed_from_u64(self.seed ^ number));
+            runtime::spawn(TaskClass::Request, "bench", async move {
+                while at_work.get() {
+                    let channel = channels[random.random_range(0..channels.len())];
+                    let content = content(&mut random, content_bytes);
+                    let began = Instant::now();
+                    local.send(channel, 1, content).await?;
+                    let ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    latency_ns.borrow_mut().saturating_record(ns);
+                }
+                Ok::<(), messages::Error>(())
+            })
+        });
+        let running: Vec<_> = running.collect();
+        meanwhile.await;
+        let took = began.elapsed();
+        at_work.set(false);
+        for running in running {
+            running.await?;
+        }
+        let stats = runtime::stats();
+        Ok(Part {
+            latency_ns: latency_ns.replace(histogram()),
+            took,
+            memtable_bytes,
+            stall_us: stats.stall_max_us,
+            stall_task: stats.stall_max_task,
+        })
+    }
+}
+
+/// Letters, as little compressible as letters are.
+fn content(random: &mut SmallRng, bytes: usize) -> String {
+    (0..bytes.div_ceil(8))
+        .flat_map(|_| random.random::<u64>().to_le_bytes())
+        .take(bytes)
+        .map(|byte| char::from(b'a' + byte % 26))
+        .collect()
+}
