@@ -38,6 +38,8 @@ struct Part {
     took: Duration,
     /// Memory of the memtables when it began.
     memtable_bytes: u64,
+    /// The log's synchronous writes: how many, and their time together.
+    odsync: (u64, u64),
     stall_us: u64,
     stall_task: &'static str,
 }
@@ -48,6 +50,7 @@ struct Sum {
     took: Duration,
     parts: u64,
     memtable_bytes: u64,
+    odsync: (u64, u64),
     stall: (u64, &'static str),
 }
 
@@ -58,6 +61,7 @@ impl Sum {
             took: Duration::ZERO,
             parts: 0,
             memtable_bytes: 0,
+            odsync: (0, 0),
             stall: (0, ""),
         }
     }
@@ -67,11 +71,18 @@ impl Sum {
         self.took += part.took;
         self.parts += 1;
         self.memtable_bytes += part.memtable_bytes;
+        self.odsync.0 += part.odsync.0;
+        self.odsync.1 += part.odsync.1;
         self.stall = self.stall.max((part.stall_us, part.stall_task));
     }
 
     fn us(&self, quantile: f64) -> f64 {
         round(self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0)
+    }
+
+    /// Mean of the log's synchronous writes, microseconds.
+    fn odsync_mean_us(&self) -> f64 {
+        round(self.odsync.1 as f64 / self.odsync.0.max(1) as f64)
     }
 
     /// Messages a second, all shards together.
@@ -121,12 +132,14 @@ pub fn run(args: cli::Workload, format: Format) -> Done {
         figures.put("p50_us", flushing.us(0.5));
         figures.put("p99_us", flushing.us(0.99));
         figures.put("max_us", flushing.us(1.0));
+        figures.put("odsync_mean_us", flushing.odsync_mean_us());
         figures.put("stall_max_us", flushing.stall.0);
         figures.put("stall_max_task", flushing.stall.1);
         figures.put("quiet_per_s", quiet.per_s(shards));
         figures.put("quiet_p50_us", quiet.us(0.5));
         figures.put("quiet_p99_us", quiet.us(0.99));
         figures.put("quiet_max_us", quiet.us(1.0));
+        figures.put("quiet_odsync_mean_us", quiet.odsync_mean_us());
         figures.put("quiet_stall_max_us", quiet.stall.0);
         figures.put("quiet_stall_max_task", quiet.stall.1);
         figures.put("p99_ratio", round(flushing.us(0.99) / quiet.us(0.99)));
@@ -195,7 +208,7 @@ impl Writers {
         let at_work = Rc::new(Cell::new(true));
         let latency_ns = Rc::new(RefCell::new(histogram()));
         runtime::reset_stall();
-        let memtable_bytes = self.shard.statistics().memtable_bytes;
+        let before = self.shard.statistics();
         let began = Instant::now();
         let running = (0..self.count).map(|number| {
             let (local, channels) = (self.local.clone(), Rc::clone(&self.channels));
@@ -221,10 +234,15 @@ impl Writers {
             running.await?;
         }
         let stats = runtime::stats();
+        let log = self.shard.statistics().log.odsync_us;
         Ok(Part {
             latency_ns: latency_ns.replace(histogram()),
             took,
-            memtable_bytes,
+            memtable_bytes: before.memtable_bytes,
+            odsync: (
+                log.count - before.log.odsync_us.count,
+                log.total_us - before.log.odsync_us.total_us,
+            ),
             stall_us: stats.stall_max_us,
             stall_task: stats.stall_max_task,
         })
