@@ -54,7 +54,7 @@ impl Shard {
     /// Flushes all that is in memory, and returns when it is in sstables.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; or the last failure, if flushes fail for want of space or otherwise.
+    /// [`Error::Poisoned`](crate::Error::Poisoned); or the last failure, if flushes fail for want of space or otherwise.
     pub async fn flush(&self) -> Result<()> {
         for table in self.all_tables() {
             self.seal(&table, self.applied.position());
