@@ -9,6 +9,7 @@ mod ci;
 mod clock;
 mod kill9;
 mod rng;
+mod roundtrip;
 mod sim;
 pub mod workspace;
 
@@ -39,6 +40,8 @@ enum Command {
     Kill9(kill9::Options),
     /// Every bit of a small file of each kind, flipped: each flip must be detected.
     Bitflip(bitflip::Options),
+    /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
+    Roundtrip(roundtrip::Options),
 }
 
 /// Runs the command line and gives its status.
@@ -58,6 +61,7 @@ fn execute(command: Command) -> bool {
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),
+        Command::Roundtrip(options) => roundtrip::run(&options),
     }
 }
 

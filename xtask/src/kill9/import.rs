@@ -75,7 +75,14 @@ enum Said {
     },
 }
 
-fn arguments(store: &Store<'_>, chat: &Chat, epoch: &str, shards: usize, memtable_kib: usize) -> Vec<String> {
+/// The arguments of an import of this file.
+pub(crate) fn arguments(
+    store: &Store<'_>,
+    chat: &Chat,
+    epoch: &str,
+    shards: usize,
+    memtable_kib: usize,
+) -> Vec<String> {
     let mut arguments = store.arguments("import");
     let options = [("--epoch", epoch.to_owned()), ("--shards", shards.to_string())];
     for (name, value) in options
@@ -89,7 +96,7 @@ fn arguments(store: &Store<'_>, chat: &Chat, epoch: &str, shards: usize, memtabl
 }
 
 /// Runs an import to its end; the lines that it added.
-fn import(store: &Store<'_>, arguments: &[String], lines: usize) -> Result<u64, String> {
+pub(crate) fn import(store: &Store<'_>, arguments: &[String], lines: usize) -> Result<u64, String> {
     let mut last = None;
     store.program.run(arguments, |line| {
         last = Some(parse(line)?);

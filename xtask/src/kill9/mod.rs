@@ -4,13 +4,13 @@
 //! Every other round kills an import (`import`), the others a mixed load (`mixed`). The seed draws the data, the load, and
 //! when to kill; how far the program is by then is the machine's.
 
-mod chat;
-mod import;
+pub(crate) mod chat;
+pub(crate) mod import;
 mod judge;
 mod mixed;
-mod program;
+pub(crate) mod program;
 mod report;
-mod store;
+pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 

@@ -122,13 +122,28 @@ impl Store<'_> {
 }
 
 /// How a history is asked for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     oldest_first: bool,
     page_size: usize,
 }
 
 impl Way {
+    /// Both directions, in pages of the default size and in small ones.
+    pub(crate) const ALL: [Way; 4] = [
+        Self::of(false, 500),
+        Self::of(true, 500),
+        Self::of(false, 50),
+        Self::of(true, 50),
+    ];
+
+    const fn of(oldest_first: bool, page_size: usize) -> Self {
+        Self {
+            oldest_first,
+            page_size,
+        }
+    }
+
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         Self {
             oldest_first: rng.chance(1, 2),
