@@ -18,6 +18,9 @@ pub struct Config {
     pub memtable_bytes: usize,
     /// Memory of a shard's cache of decompressed sstable blocks. Default 64 MiB.
     pub block_cache_bytes: usize,
+    /// Memory of a shard's cache of merged rows: the newest of its active partitions, which a flush keeps there. Default 64 MiB;
+    /// 0: none. One partition takes an eighth of it at most, and never more than 256 KiB.
+    pub row_cache_bytes: usize,
     /// When a write is acknowledged. Default: after its group's synchronous write.
     pub sync: SyncMode,
     /// Length of a log segment. Default 32 MiB, minimum 64 KiB.
@@ -44,6 +47,7 @@ impl Config {
             pin: true,
             memtable_bytes: 64 << 20,
             block_cache_bytes: 64 << 20,
+            row_cache_bytes: 64 << 20,
             sync: SyncMode::Group,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 512 << 20,
@@ -69,6 +73,7 @@ impl Config {
         }
         bound("memtable_bytes", self.memtable_bytes as u64, 64 << 10, 64 << 30)?;
         bound("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;
+        bound("row_cache_bytes", self.row_cache_bytes as u64, 0, 1 << 40)?;
         bound(
             "log_segment_bytes",
             u64::from(self.log_segment_bytes),

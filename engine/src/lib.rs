@@ -8,6 +8,7 @@
 //!
 //! [`Mutation`]: model::Mutation
 
+mod cache;
 pub mod check;
 mod config;
 mod error;

@@ -141,8 +141,9 @@ impl Page {
         self.cost
     }
 
-    pub(crate) fn bytes_len(&self) -> usize {
-        self.bytes.len()
+    /// Whether the page has as much as `read` allows.
+    pub(crate) fn is_full(&self, read: &Read) -> bool {
+        self.len() >= read.limit_rows || self.bytes.len() >= read.limit_bytes
     }
 
     /// Adds a row; `more` rows at most may follow. The first row makes room for those that are as long.

@@ -35,6 +35,18 @@ pub struct ShardStatistics {
     pub cache_misses: u64,
     /// Bytes in the block cache.
     pub cache_bytes: u64,
+    /// Pages of partitions that sstables may have, given without asking one: the row cache knew all.
+    pub row_cache_hits: u64,
+    /// Pages that had to ask sstables.
+    pub row_cache_misses: u64,
+    /// Bytes in the row cache.
+    pub row_cache_bytes: u64,
+    /// Partitions of which it has rows.
+    pub row_cache_partitions: u64,
+    /// Pages whose rows went into it.
+    pub row_cache_fills: u64,
+    /// Pages whose rows did not, because the partition was flushed meanwhile.
+    pub row_cache_fills_stale: u64,
     /// Bytes of the log's segments.
     pub log_bytes: u64,
     /// The log's own figures.

@@ -15,6 +15,7 @@ const BATCH: i64 = 500;
 fn config() -> Config {
     Config {
         memtable_bytes: 8 << 20,
+        row_cache_bytes: 0,
         log_segment_bytes: 4 << 20,
         log_bytes_max: 64 << 20,
         ..Config::new("/store")

@@ -24,11 +24,25 @@ pub enum Break {
     NoPartitionHeads,
     /// Flush computes without breathing.
     NoBreatheInFlush,
+    /// A flush leaves the row cache's runs as they were.
+    CacheIgnoresFlush,
+    /// The row cache forgets the timestamps of the tombstones that it dropped.
+    CacheIgnoresDropped,
+    /// Rows in the row cache lose their tombstones.
+    CacheForgetsTombstones,
+    /// A flush starts a run in the row cache whatever older sstables hold.
+    CacheStartsAnywhere,
+    /// The row cache learns of a flush later than its sstable is visible.
+    CachePublishesLate,
+    /// A fill of the row cache is kept although its partition was flushed meanwhile.
+    CacheSetsStaleFills,
+    /// Eviction from a run of the row cache leaves its floor where it was.
+    CacheTrimKeepsFloor,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 9] = [
+    pub const ALL: [Break; 16] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -38,6 +52,13 @@ impl Break {
         Break::ReplayFlushedOutOfOrder,
         Break::NoPartitionHeads,
         Break::NoBreatheInFlush,
+        Break::CacheIgnoresFlush,
+        Break::CacheIgnoresDropped,
+        Break::CacheForgetsTombstones,
+        Break::CacheStartsAnywhere,
+        Break::CachePublishesLate,
+        Break::CacheSetsStaleFills,
+        Break::CacheTrimKeepsFloor,
     ];
 
     /// The name on command lines.
@@ -52,6 +73,13 @@ impl Break {
             Break::ReplayFlushedOutOfOrder => "replay-flushed-out-of-order",
             Break::NoPartitionHeads => "no-partition-heads",
             Break::NoBreatheInFlush => "no-breathe-in-flush",
+            Break::CacheIgnoresFlush => "cache-ignores-flush",
+            Break::CacheIgnoresDropped => "cache-ignores-dropped",
+            Break::CacheForgetsTombstones => "cache-forgets-tombstones",
+            Break::CacheStartsAnywhere => "cache-starts-anywhere",
+            Break::CachePublishesLate => "cache-publishes-late",
+            Break::CacheSetsStaleFills => "cache-sets-stale-fills",
+            Break::CacheTrimKeepsFloor => "cache-trim-keeps-floor",
         }
     }
 
@@ -67,6 +95,15 @@ impl Break {
             Break::ReplayFlushedOutOfOrder => "replay applies what was flushed already, out of order",
             Break::NoPartitionHeads => "reads open their sources without asking for partition heads",
             Break::NoBreatheInFlush => "flush computes without breathing",
+            Break::CacheIgnoresFlush => "a flush leaves the row cache's runs as they were",
+            Break::CacheIgnoresDropped => "the row cache forgets the timestamps of the tombstones that it dropped",
+            Break::CacheForgetsTombstones => "rows in the row cache lose their tombstones",
+            Break::CacheStartsAnywhere => "a flush starts a run in the row cache whatever older sstables hold",
+            Break::CachePublishesLate => "the row cache learns of a flush later than its sstable is visible",
+            Break::CacheSetsStaleFills => {
+                "a fill of the row cache is kept although its partition was flushed meanwhile"
+            }
+            Break::CacheTrimKeepsFloor => "eviction from a run of the row cache leaves its floor where it was",
         }
     }
 

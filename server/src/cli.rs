@@ -317,6 +317,9 @@ pub struct BenchPage {
     /// Flush and reopen first, so that pages come from table files.
     #[arg(long)]
     pub cold: bool,
+    /// Flush first: pages come from the row cache, which the flush has fed.
+    #[arg(long, conflicts_with = "cold")]
+    pub flushed: bool,
 }
 
 /// When a write is acknowledged.

@@ -11,6 +11,7 @@
 //! and tried again under a new generation; a failed manifest edit poisons the shard, because it may have happened.
 
 use super::{Shard, add};
+use crate::cache::Stage;
 use crate::error::Result;
 use crate::layout;
 use crate::manifest::state::{Edit, FileRecord, LogRecord};
@@ -131,10 +132,12 @@ impl Shard {
         self.next_generation.set(layout::generation_after(generation));
         let path = layout::table_file(&self.config.dir, table.schema.id, generation);
         let faults_seen = self.dir_faults.load(Ordering::Acquire);
-        let written = self.write_table(table, sealed, generation, &path).await;
+        let mut stage = Stage::default();
+        let written = self.write_table(table, sealed, generation, &path, &mut stage).await;
         let file = match written {
             Ok(file) => file,
             Err(error) => {
+                stage.discard().await;
                 // The file is in no manifest; if it cannot be removed now, opening the store moves it to the orphans.
                 if disk::exists(&path).await.unwrap_or(false) {
                     drop(disk::remove(&path).await);
@@ -162,6 +165,7 @@ impl Shard {
         ];
         if let Err(error) = self.add_file(file.record.clone(), faults_seen, edits).await {
             drop(file.table.close().await);
+            stage.discard().await;
             if matches!(error, NotAdded::GivenUp(_)) {
                 drop(disk::remove(&path).await);
             }
@@ -170,10 +174,15 @@ impl Shard {
         add(&self.counters.flushes, 1);
         add(&self.counters.flushed_bytes, file.record.bytes);
         table.publish(file, sealed);
+        if runtime::broken(Break::CachePublishesLate) {
+            runtime::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.rows.publish(stage);
         self.memory.set(self.memory.get() - sealed.bytes);
         self.release_log(floor);
         self.room.notify_all();
         self.flushed.notify_all();
+        self.rows.settle().await;
         let sealed = Rc::clone(sealed);
         drop(runtime::spawn(TaskClass::Maintenance, "free memtable", async move {
             while !sealed.memtable.borrow_mut().drop_step(DROP_ENTRIES) {
@@ -193,13 +202,14 @@ impl Shard {
         sealed: &Sealed,
         generation: u64,
         path: &std::path::Path,
+        stage: &mut Stage,
     ) -> Result<LiveFile> {
         let options = sstable::WriterOptions {
             block_bytes: self.config.block_bytes,
             ..sstable::WriterOptions::new(table.schema.id, self.host_id, generation)
         };
         let mut writer = sstable::Writer::create(path, options, sealed.bytes as u64).await?;
-        if let Err(error) = write_memtable(sealed, &mut writer).await {
+        if let Err(error) = self.write_memtable(table, sealed, &mut writer, stage).await {
             // The first error is the one to tell; what abort leaves is removed with the file.
             drop(writer.abort().await);
             return Err(error);
@@ -249,41 +259,50 @@ impl Shard {
         });
         added.await.unwrap_or_else(|error| Err(NotAdded::Unknown(error)))
     }
-}
 
-/// Streams a memtable into a writer.
-async fn write_memtable(sealed: &Sealed, writer: &mut sstable::Writer) -> Result<()> {
-    let everything = Slice {
-        start: Vec::new(),
-        end: vec![0xFF],
-    };
-    let mut partition = sealed.memtable.borrow().next_partition(None);
-    while let Some(found) = partition {
-        let (token, key) = (found.token(), found.key());
-        writer
-            .append(Fragment::PartitionStart {
-                token,
-                key,
-                deletion: found.deletion(),
-            })
-            .await?;
-        if let Some(row) = found.static_row() {
-            writer.append(Fragment::StaticRow(row)).await?;
-        }
-        let mut rows = found.rows(&everything, Direction::Forward);
-        loop {
-            match rows.peek() {
-                Peek::Item(Item::Row { clustering, row }) => writer.append(Fragment::Row { clustering, row }).await?,
-                Peek::Item(Item::RangeChange { position, deletion }) => {
-                    writer.append(Fragment::RangeChange { position, deletion }).await?;
-                }
-                Peek::Pending { .. } => unreachable!("a memtable is in memory"),
-                Peek::End => break,
+    /// Streams a memtable into a writer, and makes of the row cache's runs what they will be.
+    async fn write_memtable(
+        &self,
+        table: &TableState,
+        sealed: &Sealed,
+        writer: &mut sstable::Writer,
+        stage: &mut Stage,
+    ) -> Result<()> {
+        let everything = Slice {
+            start: Vec::new(),
+            end: vec![0xFF],
+        };
+        let mut partition = sealed.memtable.borrow().next_partition(None);
+        while let Some(found) = partition {
+            let (token, key) = (found.token(), found.key());
+            writer
+                .append(Fragment::PartitionStart {
+                    token,
+                    key,
+                    deletion: found.deletion(),
+                })
+                .await?;
+            if let Some(row) = found.static_row() {
+                writer.append(Fragment::StaticRow(row)).await?;
             }
-            rows.advance();
+            let mut rows = found.rows(&everything, Direction::Forward);
+            loop {
+                match rows.peek() {
+                    Peek::Item(Item::Row { clustering, row }) => {
+                        writer.append(Fragment::Row { clustering, row }).await?
+                    }
+                    Peek::Item(Item::RangeChange { position, deletion }) => {
+                        writer.append(Fragment::RangeChange { position, deletion }).await?;
+                    }
+                    Peek::Pending { .. } => unreachable!("a memtable is in memory"),
+                    Peek::End => break,
+                }
+                rows.advance();
+            }
+            writer.append(Fragment::PartitionEnd).await?;
+            stage.take(&self.rows, table, &found).await;
+            partition = sealed.memtable.borrow().next_partition(Some((token, key)));
         }
-        writer.append(Fragment::PartitionEnd).await?;
-        partition = sealed.memtable.borrow().next_partition(Some((token, key)));
+        Ok(())
     }
-    Ok(())
 }

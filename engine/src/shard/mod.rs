@@ -5,6 +5,7 @@
 //! opened. No borrow is held over an await.
 
 mod applied;
+mod fill;
 mod flush;
 mod read;
 mod recover;
@@ -12,6 +13,7 @@ mod write;
 
 pub(crate) use recover::{Boot, Booted};
 
+use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::node::{DirFaults, Node};
@@ -44,6 +46,9 @@ pub struct Shard {
     log: OnceCell<Log>,
     applied: Rc<Applied>,
     cache: Rc<BlockCache>,
+    rows: Rc<RowCache>,
+    /// Fills of the row cache under way.
+    fills: Gate,
     /// Bytes of all memtables, sealed ones included.
     memory: Cell<usize>,
     /// Bytes of the memtables that take writes.
@@ -223,6 +228,12 @@ impl Shard {
             cache_hits: self.cache.hits(),
             cache_misses: self.cache.misses(),
             cache_bytes: self.cache.bytes(),
+            row_cache_hits: self.rows.counters.hits.get(),
+            row_cache_misses: self.rows.counters.misses.get(),
+            row_cache_bytes: self.rows.bytes(),
+            row_cache_partitions: self.rows.partitions(),
+            row_cache_fills: self.rows.counters.fills.get(),
+            row_cache_fills_stale: self.rows.counters.fills_stale.get(),
             log_bytes: self.log().bytes_in_use(),
             log,
             runtime: runtime::stats(),

@@ -3,11 +3,14 @@
 //! 1. Snapshots of the memtables' partition and of the list of sstables are taken in one step: a page is one moment,
 //!    whatever is written or flushed while it is read.
 //! 2. Sstables with `partition_heads` are asked for the partition's deletion and static row first.
-//! 3. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
+//! 3. What the row cache's run of the partition knows is not asked of them ([`crate::cache`]).
+//! 4. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
 //!    the next one, so that a newest-first page leaves older files closed.
-//! 4. The merge passes over what deletions cover, reconciles, and the live cells go to the page.
+//! 5. The merge passes over what deletions cover, reconciles, and the live cells go to the page.
 
+use super::fill::reached;
 use super::{Shard, add};
+use crate::cache::{Parts, Run, RunRows, is_judged};
 use crate::error::{Error, Result};
 use crate::page::{Cost, Page, Read, rest_after};
 use crate::table::{LiveFile, TableState};
@@ -23,8 +26,9 @@ use std::rc::Rc;
 const ROWS_PER_BREATH: u32 = 16;
 
 /// Where a merged row comes from.
-enum Source {
+pub(super) enum Source {
     Memory(memtable::Rows),
+    Run(RunRows),
     File(sstable::Cursor),
 }
 
@@ -32,6 +36,7 @@ impl RowSource for Source {
     fn peek(&self) -> Peek<'_> {
         match self {
             Source::Memory(rows) => rows.peek(),
+            Source::Run(rows) => rows.peek(),
             Source::File(cursor) => cursor.peek(),
         }
     }
@@ -39,6 +44,7 @@ impl RowSource for Source {
     fn advance(&mut self) {
         match self {
             Source::Memory(rows) => rows.advance(),
+            Source::Run(rows) => rows.advance(),
             Source::File(cursor) => cursor.advance(),
         }
     }
@@ -46,33 +52,50 @@ impl RowSource for Source {
     fn skip_covered(&mut self, timestamp: i64, until: Option<&[u8]>) -> u64 {
         match self {
             Source::Memory(rows) => rows.skip_covered(timestamp, until),
+            Source::Run(rows) => rows.skip_covered(timestamp, until),
             Source::File(cursor) => cursor.skip_covered(timestamp, until),
         }
     }
 }
 
 /// One partition at one moment.
-struct Snapshot {
+pub(super) struct Snapshot {
     token: Token,
     memory: Vec<Partition>,
     files: Vec<Rc<LiveFile>>,
+    /// What the row cache knows of the files.
+    run: Option<Rc<Run>>,
 }
 
 impl Snapshot {
-    fn take(table: &TableState, token: Token, key: &[u8]) -> Snapshot {
+    fn take(table: &TableState, token: Token, key: &[u8], run: Option<Rc<Run>>) -> Snapshot {
         let active = table.active.borrow().partition(token, key);
         let sealed = table.sealed.borrow();
         let sealed = sealed
             .iter()
             .filter_map(|sealed| sealed.memtable.borrow().partition(token, key));
         let memory = active.into_iter().chain(sealed).collect();
+        Snapshot {
+            memory,
+            run,
+            ..Snapshot::of_files(table, token, key)
+        }
+    }
+
+    /// The sstables alone.
+    pub(super) fn of_files(table: &TableState, token: Token, key: &[u8]) -> Snapshot {
         let files = table.files.borrow();
         let files = files.iter().filter(|file| file.admits(token, key)).cloned().collect();
-        Snapshot { token, memory, files }
+        Snapshot {
+            token,
+            memory: Vec::new(),
+            files,
+            run: None,
+        }
     }
 
     /// The partition's deletion and static row, of all sources.
-    async fn head(&self, key: &[u8]) -> Result<(Deletion, Option<Vec<u8>>)> {
+    pub(super) async fn head(&self, key: &[u8]) -> Result<(Deletion, Option<Vec<u8>>)> {
         let mut deletion = Deletion::LIVE;
         let mut static_row: Option<Vec<u8>> = None;
         let mut add = |of: Deletion, row: Option<RowRef<'_>>| {
@@ -88,6 +111,10 @@ impl Snapshot {
         for partition in &self.memory {
             add(partition.deletion(), partition.static_row());
         }
+        if let Some(run) = &self.run {
+            add(run.deletion(), run.static_row());
+            return Ok((deletion, static_row));
+        }
         for file in &self.files {
             if !file.table.statistics().partition_heads || runtime::broken(Break::NoPartitionHeads) {
                 continue;
@@ -99,13 +126,10 @@ impl Snapshot {
         Ok((deletion, static_row))
     }
 
-    fn sources(&self, key: &[u8], slice: &Slice, direction: Direction, deletion: Deletion) -> Vec<Source> {
+    /// The sources of a slice that the run does not know.
+    pub(super) fn sources(&self, key: &[u8], slice: &Slice, direction: Direction, deletion: Deletion) -> Vec<Source> {
         let mut sources = Vec::with_capacity(self.memory.len() + self.files.len());
-        sources.extend(
-            self.memory
-                .iter()
-                .map(|partition| Source::Memory(partition.rows(slice, direction))),
-        );
+        sources.extend(self.of_memory(slice, direction));
         // The youngest first: of those that begin at one position, the merge opens the first. If that one holds a deletion,
         // the others pass over what it covers.
         for file in self.files.iter().rev() {
@@ -123,6 +147,41 @@ impl Snapshot {
         }
         sources
     }
+
+    /// The sources of a slice that the run knows.
+    fn sources_with_run(&self, run: &Rc<Run>, slice: &Slice, direction: Direction) -> Vec<Source> {
+        let run = RunRows::new(Rc::clone(run), slice.clone(), direction);
+        self.of_memory(slice, direction)
+            .chain(std::iter::once(Source::Run(run)))
+            .collect()
+    }
+
+    fn of_memory(&self, slice: &Slice, direction: Direction) -> impl Iterator<Item = Source> {
+        self.memory
+            .iter()
+            .map(move |partition| Source::Memory(partition.rows(slice, direction)))
+    }
+}
+
+/// What a merge has cost.
+fn cost_of(merge: &Merge<Source>) -> Cost {
+    let counts = merge.counts();
+    let mut cost = Cost {
+        rows_merged: counts.rows_merged,
+        rows_dead: counts.rows_dead,
+        rows_skipped: counts.rows_skipped,
+        ..Cost::default()
+    };
+    for source in merge.sources() {
+        if let Source::File(cursor) = source {
+            let of = cursor.cost();
+            cost.sstables_opened += u64::from(of.opened);
+            cost.data_blocks += of.data_blocks;
+            cost.index_blocks += of.index_blocks;
+            cost.device_reads += of.device_reads;
+        }
+    }
+    cost
 }
 
 /// What a reader sees of a row at `now_s`: the row itself, or its live cells in `scratch`, or nothing.
@@ -160,7 +219,10 @@ impl Shard {
         let table = self.table(read.table)?;
         add(&self.counters.reads, 1);
         let token = model::token_of(&read.key);
-        let snapshot = Snapshot::take(&table, token, &read.key);
+        let run = self.rows.get(read.table, token, &read.key);
+        // Only a run that has dropped no tombstone knows what is dead.
+        let run = run.filter(|run| !read.include_dead || !run.has_dropped());
+        let snapshot = Snapshot::take(&table, token, &read.key, run);
         let now = runtime::time::unix_seconds();
         let (deletion, static_row) = snapshot.head(&read.key).await?;
         let mut page = Page::default();
@@ -176,58 +238,76 @@ impl Shard {
                 page.set_static_row(live.bytes().to_vec());
             }
         }
-        let sources = snapshot.sources(&read.key, &read.slice, read.direction, deletion);
-        let mut merge = Merge::new(sources, read.direction, deletion);
+        let mut parts = Parts::new(read.slice.clone(), read.direction, snapshot.run.clone());
         let mut more = false;
-        let mut dead = 0;
-        let mut steps = 0;
-        loop {
-            let full = page.len() >= read.limit_rows || page.bytes_len() >= read.limit_bytes;
-            match merge.step() {
-                Step::Item => {
-                    if let Item::Row { clustering, row } = merge.item() {
-                        let live = live_part(row, now, &mut scratch);
-                        dead += u64::from(live.is_none());
-                        let given = if read.include_dead { Some(row) } else { live };
-                        if full && given.is_some() {
-                            more = true;
-                            break;
-                        }
-                        if let Some(row) = given {
-                            let more = read.limit_rows - 1 - page.len();
-                            page.push(clustering, row.bytes(), more);
+        let (mut steps, mut asked_files) = (0, false);
+        let mut cost = Cost::default();
+        while let Some(part) = parts.next() {
+            if page.is_full(read) {
+                more = true;
+                break;
+            }
+            let sources = match &part.run {
+                Some(run) => snapshot.sources_with_run(run, &part.slice, read.direction),
+                None => snapshot.sources(&read.key, &part.slice, read.direction, deletion),
+            };
+            asked_files |= part.run.is_none() && !snapshot.files.is_empty();
+            let judge = part
+                .run
+                .as_ref()
+                .filter(|run| run.has_dropped() && !snapshot.memory.is_empty());
+            let mut merge = Merge::new(sources, read.direction, deletion);
+            loop {
+                let full = page.is_full(read);
+                match merge.step() {
+                    Step::Item => {
+                        if let Item::Row { clustering, row } = merge.item() {
+                            if judge.is_some_and(|run| !is_judged(row, run.dropped_at(clustering))) {
+                                parts.go_round(&part, clustering);
+                                break;
+                            }
+                            let live = live_part(row, now, &mut scratch);
+                            cost.rows_dead += u64::from(live.is_none());
+                            let given = if read.include_dead { Some(row) } else { live };
+                            if full && given.is_some() {
+                                more = true;
+                                break;
+                            }
+                            if let Some(row) = given {
+                                let more = read.limit_rows - 1 - page.len();
+                                page.push(clustering, row.bytes(), more);
+                            }
                         }
                     }
+                    Step::Pending(_) if full => {
+                        more = true;
+                        break;
+                    }
+                    Step::Pending(index) => match merge.source_mut(index) {
+                        Source::File(cursor) => cursor.fill().await?,
+                        Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
+                    },
+                    Step::End => break,
                 }
-                Step::Pending(_) if full => {
-                    more = true;
-                    break;
+                steps += 1;
+                if steps % ROWS_PER_BREATH == 0 {
+                    runtime::breathe().await;
                 }
-                Step::Pending(index) => match merge.source_mut(index) {
-                    Source::File(cursor) => cursor.fill().await?,
-                    Source::Memory(_) => unreachable!("a memtable is in memory"),
-                },
-                Step::End => break,
             }
-            steps += 1;
-            if steps % ROWS_PER_BREATH == 0 {
-                runtime::breathe().await;
+            cost += cost_of(&merge);
+            if more {
+                break;
             }
         }
-        let counts = merge.counts();
-        let mut cost = Cost {
-            rows_merged: counts.rows_merged,
-            rows_dead: counts.rows_dead + dead,
-            rows_skipped: counts.rows_skipped,
-            ..Cost::default()
-        };
-        for source in merge.sources() {
-            if let Source::File(cursor) = source {
-                let of = cursor.cost();
-                cost.sstables_opened += u64::from(of.opened);
-                cost.data_blocks += of.data_blocks;
-                cost.index_blocks += of.index_blocks;
-                cost.device_reads += of.device_reads;
+        if !snapshot.files.is_empty() {
+            let counters = &self.rows.counters;
+            add(if asked_files { &counters.misses } else { &counters.hits }, 1);
+        }
+        let floor = snapshot.run.as_ref().map_or(&[][..], |run| run.floor());
+        if asked_files && read.direction == Direction::Forward && *read.slice.start <= *floor {
+            // What is wanted is known by now; the run may have grown since.
+            if let Some(floor) = reached(&read.slice, page.last_clustering(), more) {
+                self.fill_down_to(&table, token, &read.key, floor);
             }
         }
         let rest = page

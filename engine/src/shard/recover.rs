@@ -6,6 +6,7 @@
 
 use super::applied::Applied;
 use super::{Counters, Shard};
+use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
@@ -69,6 +70,8 @@ impl Shard {
             log: OnceCell::new(),
             applied: Rc::new(Applied::default()),
             cache,
+            rows: Rc::new(RowCache::new(boot.config.row_cache_bytes)),
+            fills: Gate::new(),
             memory: Cell::new(0),
             active_memory: Cell::new(0),
             reserved: Cell::new(0),
@@ -199,6 +202,7 @@ impl Shard {
         self.closing.set(true);
         self.room.notify_all();
         self.writers.close().await;
+        self.fills.close().await;
         let mut result = Ok(None);
         let mut end = None;
         if let Some(log) = self.log.get() {

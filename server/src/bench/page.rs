@@ -1,4 +1,5 @@
-//! `bench page`: the newest messages of a channel, or, cold, some of its older ones.
+//! `bench page`: the newest messages of a channel, from memtables or, flushed, from the row cache; or, cold, some of its older
+//! ones.
 
 use super::{
     figures::{Figures, round},
@@ -28,6 +29,7 @@ pub fn run(args: cli::BenchPage, format: Format) -> Done {
         // No cache: every page goes to the device.
         let config = Config {
             block_cache_bytes: 0,
+            row_cache_bytes: 0,
             ..config
         };
         session::with_config(config, Options::default(), async |messages| {
@@ -37,6 +39,9 @@ pub fn run(args: cli::BenchPage, format: Format) -> Done {
     } else {
         let figures = session::with_config(config, Options::default(), async |messages| {
             load(&messages, workload).await?;
+            if args.flushed {
+                messages.store().flush().await?;
+            }
             read(&messages, &args).await
         });
         figures?.tell(format)
@@ -96,19 +101,22 @@ async fn read(messages: &Messages, args: &cli::BenchPage) -> Done<Figures> {
     figures.put("stall_max_us", stall_max_us);
     figures.put("allocations_per_op", round(allocations as f64 / counted as f64));
     figures.put("device_reads", grown.sum(|of| of.runtime.device_reads));
+    figures.put("row_cache_hits", grown.sum(|of| of.row_cache_hits));
+    figures.put("row_cache_misses", grown.sum(|of| of.row_cache_misses));
     figures.put("messages", workload.messages);
     figures.put("limit", args.limit);
     figures.put("cold", cold);
+    figures.put("flushed", args.flushed);
     figures.put("stall_max_task", stall_max_task);
     Ok(figures)
 }
 
 async fn pages(mut task: Task, limit: usize, cold: bool) -> messages::Result<()> {
-    let ends = ends(&mut task).await?;
+    let ends = if cold { ends(&mut task).await? } else { None };
     while task.take(1) == 1 {
         let channel = task.channel();
         let mut history = History::newest(limit);
-        if let Some((oldest, newest)) = ends.filter(|_| cold) {
+        if let Some((oldest, newest)) = ends {
             history.before = MessageId::new(task.random.random_range(oldest.get()..=newest.get())).ok();
         }
         let began = Instant::now();

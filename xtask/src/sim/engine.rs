@@ -40,6 +40,8 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
     config.shards = Some(profile.shards);
     config.memtable_bytes = 64 << 10;
     config.block_cache_bytes = *rng.pick(&[0, 8 << 10, 1 << 20]);
+    // Runs of an eighth of it: a few rows, so that floors are raised again and again.
+    config.row_cache_bytes = *rng.pick(&[0, 16 << 10, 64 << 10, 1 << 20]);
     // Few blocks in a segment and four segments in all: they are recycled again and again.
     config.log_segment_bytes = if profile.bulky {
         64 << 10
