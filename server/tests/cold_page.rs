@@ -30,7 +30,7 @@ fn an_older_page_after_import_in_time_order_opens_one_sstable_and_reads_two_bloc
         "--shards",
         "1",
         "--memtable-bytes",
-        "1MiB",
+        "2MiB",
         text(&chat),
     ];
     stdout_of(import);

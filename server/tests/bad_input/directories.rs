@@ -115,10 +115,10 @@ fn a_store_that_is_open_elsewhere() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    // Kept open: a worker whose pipe is closed ends.
+    let mut worker = BufReader::new(other.stdout.take().unwrap());
     let mut ready = String::new();
-    BufReader::new(other.stdout.take().unwrap())
-        .read_line(&mut ready)
-        .unwrap();
+    worker.read_line(&mut ready).unwrap();
     assert_eq!(ready, "ready\n");
     for args in [
         vec!["history", "--data", text(&store), "--channel", "#c", "--all"],
@@ -128,8 +128,7 @@ fn a_store_that_is_open_elsewhere() {
     ] {
         row(1, "is in use by another process", args).check();
     }
-    // Without its pipe it may have ended by itself.
-    let _ = other.kill();
+    other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(history(&store, "#c"), whole);
 }
