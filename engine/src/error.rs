@@ -109,10 +109,11 @@ impl Error {
         }
     }
 
-    /// Whether the device is full.
+    /// Whether the device is full, or the quota used up.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     /// The file at `path` was written by another store.

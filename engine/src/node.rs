@@ -143,10 +143,11 @@ impl Node {
         }
         // The old logs are in sstables: from here on they are spares. Then the new ones are made, and named.
         self.edit(log_edits(&booted, true)).await?;
+        let newest = booted.iter().map(|booted| booted.newest).fold(0, i64::max);
         for booted in &booted {
             let first = booted.next_segment;
             on_shard(ShardId(booted.recovery.shard), move |shard| async move {
-                shard.serve(first).await
+                shard.serve(first, newest).await
             })
             .await??;
         }

@@ -126,7 +126,8 @@ impl Shard {
             .cloned()
     }
 
-    /// A timestamp in microseconds since the Unix epoch, larger than all that this shard has given or holds on disk.
+    /// A timestamp in microseconds since the Unix epoch, larger than all that this shard has given and, but for
+    /// those more than a year ahead of the clock, all that the store held when it was opened.
     #[must_use]
     pub fn timestamp(&self) -> i64 {
         let next = runtime::time::unix_micros().max(self.last_timestamp.get() + 1);

@@ -43,6 +43,8 @@ pub(crate) struct Booted {
     pub recovery: Recovery,
     /// Everything in segments below is in sstables.
     pub next_segment: u64,
+    /// The newest timestamp that the shard holds.
+    pub newest: i64,
 }
 
 impl Shard {
@@ -51,10 +53,10 @@ impl Shard {
         let id = runtime::shard();
         let cache = Rc::new(BlockCache::new(boot.config.block_cache_bytes));
         let mut files: BTreeMap<TableId, Vec<Rc<LiveFile>>> = BTreeMap::new();
-        let mut newest = i64::MIN;
+        let mut newest = Vec::new();
         for record in boot.files {
             let file = open_file(&boot.config, &cache, boot.host_id, record).await?;
-            newest = newest.max(file.table.statistics().max_timestamp);
+            newest.push(file.table.statistics().max_timestamp);
             files.entry(file.record.table).or_default().push(Rc::new(file));
         }
         let tables = boot.schemas.into_iter().map(|schema| {
@@ -97,7 +99,8 @@ impl Shard {
             node,
             config: boot.config,
         });
-        shard.saw_timestamp(newest);
+        // Each by itself: one far in the future, which is not followed, must not hide the others.
+        newest.into_iter().for_each(|timestamp| shard.saw_timestamp(timestamp));
         runtime::set_root(Rc::clone(&shard));
         let flusher = runtime::spawn(TaskClass::Flush, "flush", Rc::clone(&shard).flush_sealed());
         shard.workers.borrow_mut().push(flusher);
@@ -123,6 +126,7 @@ impl Shard {
         Ok(Booted {
             recovery,
             next_segment: report.next_segment.max(log.floor),
+            newest: self.last_timestamp.get(),
         })
     }
 
@@ -173,8 +177,10 @@ impl Shard {
         Ok(report)
     }
 
-    /// Opens a fresh log and takes requests.
-    pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64) -> Result<()> {
+    /// Opens a fresh log and takes requests. New timestamps exceed `newest`, which is that of all shards: what another shard
+    /// holds may have been given its timestamp, and its id, by this one.
+    pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64, newest: i64) -> Result<()> {
+        self.saw_timestamp(newest);
         let dir = layout::log_dir(&self.config.dir, self.id.0);
         let options = commitlog::Options {
             host_id: self.host_id,
