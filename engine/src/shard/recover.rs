@@ -160,6 +160,7 @@ impl Shard {
                     if let Some(error) = self.flush_trouble.borrow().as_ref() {
                         return Err(error.clone());
                     }
+                    self.seal_for_room();
                     self.flushed.notified().await;
                 }
                 self.apply_record(end, record);

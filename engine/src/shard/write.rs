@@ -119,6 +119,7 @@ impl Shard {
         let wait = async {
             let _turn = self.admission.lock().await;
             while self.is_full(record.len()) {
+                self.seal_for_room();
                 self.room.notified().await;
                 self.check_writable()?;
             }
@@ -164,6 +165,17 @@ impl Shard {
         used > 0 && used + bytes > 2 * self.config.memtable_bytes
     }
 
+    /// Sees to it that room comes: the largest memtable is flushed, unless a flush is under way. A large record may find no
+    /// room although no memtable has its full size.
+    pub(super) fn seal_for_room(&self) {
+        let tables = self.all_tables();
+        if tables.iter().all(|table| table.sealed.borrow().is_empty())
+            && let Some(largest) = tables.iter().max_by_key(|table| table.active_bytes.get())
+        {
+            self.seal(largest, self.applied.position());
+        }
+    }
+
     fn check_writable(&self) -> Result<()> {
         self.check_open()?;
         match self
@@ -202,6 +214,10 @@ impl Shard {
             }
             if let Some(below) = self.log().over_limit() {
                 self.seal_pinning(below);
+            }
+            // What was reserved is in memory now, and may have to be flushed for whoever waits.
+            if self.waiting_writers.get() > 0 {
+                self.room.notify_all();
             }
         }
     }
