@@ -125,7 +125,13 @@ where
     Fut: Future<Output = R> + 'static,
     R: Send + 'static,
 {
-    runtime::call(to, move || f(Shard::current())).await.map_err(stopped)
+    runtime::call(to, move || with_shard(f)).await.map_err(stopped)?
+}
+
+/// Runs `f` with the running thread's shard, unless the store was closed meanwhile.
+async fn with_shard<R, Fut: Future<Output = R>>(f: impl FnOnce(Rc<Shard>) -> Fut) -> Result<R> {
+    let shard = runtime::root::<Shard>().ok_or(Error::Closed)?;
+    Ok(f(shard).await)
 }
 
 impl Store {
@@ -296,15 +302,12 @@ impl Store {
             .zip(by_shard)
             .filter(|(_, mutations)| !mutations.is_empty())
             .collect();
-        let calls = calls.into_iter().map(|(to, mutations)| {
-            self.inner.handle.call(
-                to,
-                move || async move { Shard::current().apply_all_here(&mutations).await },
-            )
-        });
+        let calls = calls
+            .into_iter()
+            .map(|(to, mutations)| self.call(to, move |shard| async move { shard.apply_all_here(&mutations).await }));
         let mut result = Ok(());
         for call in calls.collect::<Vec<_>>() {
-            let applied = call.await.map_err(stopped).and_then(|applied| applied);
+            let applied = call.await.and_then(|applied| applied);
             result = result.and(applied);
         }
         result
@@ -379,10 +382,10 @@ impl Store {
         R: Send + 'static,
     {
         let closed = self.inner.closed.load(Ordering::Acquire);
-        let call = (!closed).then(|| self.inner.handle.call(to, move || f(Shard::current())));
+        let call = (!closed).then(|| self.inner.handle.call(to, move || with_shard(f)));
         async move {
             match call {
-                Some(call) => call.await.map_err(stopped),
+                Some(call) => call.await.map_err(stopped)?,
                 None => Err(Error::Closed),
             }
         }
@@ -414,11 +417,9 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let close = self.handle.call(
-            ShardId(0),
-            move || async move { Shard::current().node().close(flush).await },
-        );
-        let closed = close.await.map_err(stopped).and_then(|closed| closed);
+        let close = move |shard: Rc<Shard>| async move { shard.node().close(flush).await };
+        let close = self.handle.call(ShardId(0), move || with_shard(close));
+        let closed = close.await.map_err(stopped).flatten().flatten();
         let stopped = match self.runtime.lock().take() {
             Some((runtime, _lock)) => runtime.stop().map_err(Error::from),
             None => Ok(()),

@@ -52,8 +52,7 @@ impl Local {
             return f(self.clone()).await;
         }
         let tables = self.tables;
-        let call = runtime::call(home, move || f(Local::new(Shard::current(), tables)));
-        call.await.map_err(stopped)?
+        Shard::call(home, move |shard| f(Local::new(shard, tables))).await?
     }
 
     /// Sends a message; when this returns it is on disk and every later page shows it. Messages of a channel become visible
@@ -363,13 +362,6 @@ pub(crate) fn one(tables: &Tables, key: Vec<u8>, position: &[u8]) -> Read {
 /// Whether a live row is a message, and not only cells that an `UPDATE` left where there is none.
 pub(crate) fn is_message(row: RowRef<'_>) -> bool {
     row.liveness().is_some()
-}
-
-pub(crate) fn stopped(stopped: runtime::Stopped) -> Error {
-    Error::Engine(match stopped {
-        runtime::Stopped::Stopped => engine::Error::Closed,
-        runtime::Stopped::Panicked(shard) => engine::Error::Panicked { shard: shard.0 },
-    })
 }
 
 pub(crate) fn check_content(content: &str) -> Result<()> {

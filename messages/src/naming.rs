@@ -3,7 +3,7 @@
 use crate::{
     Error, NAME_BYTES_MAX, NameKind, Result,
     home::LockKey,
-    local::{Local, stopped},
+    local::Local,
     names::{first_candidate, next_candidate},
     tables::{self, Tables},
 };
@@ -58,12 +58,8 @@ impl Local {
     pub(crate) async fn holder(&self, kind: NameKind, id: i64, name: &str, claim: bool) -> Result<Holder> {
         let owner = self.shard.owner(model::token_of(&tables::name_key(kind, id)));
         let (tables, name) = (self.tables, name.to_owned());
-        let call = runtime::call(owner, move || async move {
-            Local::new(Shard::current(), tables)
-                .holder_here(kind, id, &name, claim)
-                .await
-        });
-        call.await.map_err(stopped)?
+        let holder = move |shard| async move { Local::new(shard, tables).holder_here(kind, id, &name, claim).await };
+        Shard::call(owner, holder).await?
     }
 
     async fn holder_here(&self, kind: NameKind, id: i64, name: &str, claim: bool) -> Result<Holder> {

@@ -68,6 +68,7 @@ pub struct Shard {
     /// Nothing more will be sealed.
     ended: Cell<bool>,
     writers: Gate,
+    readers: Gate,
     poisoned: RefCell<Option<Error>>,
     last_timestamp: Cell<i64>,
     next_generation: Cell<u64>,
@@ -102,6 +103,22 @@ impl Shard {
     #[must_use]
     pub fn current() -> Rc<Shard> {
         runtime::root::<Shard>().expect("a task of the store's shard")
+    }
+
+    /// Runs `f` on a shard, from a task of any shard of the store.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Panicked`].
+    ///
+    /// # Cancellation
+    /// Once begun, `f` runs to its end, whether or not the future is dropped.
+    pub async fn call<R, F, Fut>(to: ShardId, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<Shard>) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+        R: Send + 'static,
+    {
+        crate::store::on_shard(to, f).await
     }
 
     /// This shard.

@@ -216,6 +216,7 @@ impl Shard {
         if read.slice.start > read.slice.end {
             return Err(Error::invalid("a slice that ends before it starts"));
         }
+        let _pass = self.readers.enter().ok_or(Error::Closed)?;
         let table = self.table(read.table)?;
         add(&self.counters.reads, 1);
         let token = model::token_of(&read.key);
@@ -326,6 +327,7 @@ impl Shard {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>> {
+        let _pass = self.readers.enter().ok_or(Error::Closed)?;
         let table = self.table(table)?;
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let mut last = after.map(|key| (model::token_of(&key), key));

@@ -86,6 +86,7 @@ impl Shard {
             closing: Cell::new(false),
             ended: Cell::new(false),
             writers: Gate::new(),
+            readers: Gate::new(),
             poisoned: RefCell::new(None),
             last_timestamp: Cell::new(0),
             next_generation: Cell::new(layout::first_generation(id.0, boot.generations.into_iter())),
@@ -237,11 +238,13 @@ impl Shard {
         for worker in workers {
             worker.await;
         }
+        // A read that began later would find no file, and say that nothing is there.
+        self.readers.close().await;
         for table in self.all_tables() {
             let files = table.files.take();
             drop(table);
             for file in files.iter() {
-                // Reads in flight keep their own handle; the file closes with the last one.
+                // The file closes with its last handle.
                 drop(file.table.clone().close().await);
             }
         }
