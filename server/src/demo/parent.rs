@@ -60,7 +60,7 @@ pub fn run(args: cli::Demo) -> Done {
         acknowledged: expected.acknowledged,
         missing,
         revived,
-        recovered: true,
+        recovered: verdict.is_clean(),
     })?;
     output.flush()?;
     if verdict.is_clean() {

@@ -46,6 +46,8 @@ impl<'a> ChatLine<'a> {
         let text = std::str::from_utf8(line)
             .map_err(|error| BadLine::new(format!("not UTF-8 from its byte {} on", error.valid_up_to() + 1)))?;
         let chat = match serde_json::from_str::<ChatLine<'a>>(text) {
+            // Four values in a row are taken for the four fields as well.
+            Ok(_) if !text.trim_start().starts_with('{') => return Err(BadLine::new("not a JSON object")),
             Ok(chat) => chat,
             Err(error) => return Err(explain(text, &error)),
         };
@@ -149,6 +151,7 @@ mod tests {
             ),
             ("hello", "malformed JSON (expected value at column 1)"),
             ("[1]", "not a JSON object"),
+            (r##"[1600000000000,"#c","a","x"]"##, "not a JSON object"),
             ("12", "not a JSON object"),
             (r#"{"channel":"c","author":"a","content":"x"}"#, "\"ts_ms\" is missing"),
             (r#"{"ts_ms":1,"author":"a","content":"x"}"#, "\"channel\" is missing"),

@@ -14,7 +14,7 @@ fn bad_lines() {
     let at = flipped.len() - 6; // its checksum
     flipped[at] ^= 1;
     renamed[0] = b'x';
-    let files: [(&str, &str, Vec<u8>); 19] = [
+    let files: [(&str, &str, Vec<u8>); 20] = [
         (
             "line 2: malformed JSON",
             "malformed.jsonl",
@@ -23,6 +23,11 @@ fn bad_lines() {
         ("line 1: JSON cut short", "cut.jsonl", good.as_bytes()[..40].to_vec()),
         ("line 2: empty", "empty-line.jsonl", [good.as_bytes(), b"\n"].concat()),
         ("line 1: not a JSON object", "array.jsonl", b"[1]\n".to_vec()),
+        (
+            "line 1: not a JSON object",
+            "values.jsonl",
+            b"[1600000000000,\"#c\",\"a\",\"x\"]\n".to_vec(),
+        ),
         (
             "line 1: \"content\" is missing",
             "missing.jsonl",
