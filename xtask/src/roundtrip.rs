@@ -83,6 +83,9 @@ pub(crate) fn run(options: &Options) -> bool {
             )
             .map_err(|why| format!("on {shards} shards: {why}"))?;
         }
+        if counts.sstables == 0 || (options.kills > 0 && counts.killed_midway == 0) {
+            return Err("no sstable was written, or no import was killed midway: this shows nothing".to_owned());
+        }
         Ok(chat.lines.len())
     });
     let lines = match &outcome {

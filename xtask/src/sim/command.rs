@@ -50,6 +50,9 @@ fn parse_break(name: &str) -> Result<Break, String> {
 /// One break is no matter of what is stored, but of how long a shard computes: the stall test in `tests/` catches it.
 const NOT_OF_HISTORY: [Break; 1] = [Break::NoBreatheInFlush];
 
+/// So many histories must have met all kinds of trouble.
+const SEEDS_MANY: u64 = 1000;
+
 /// Runs what was asked; true if all is as it must be.
 pub(crate) fn run(options: Options) -> bool {
     let jobs = options
@@ -86,10 +89,14 @@ pub(crate) fn run(options: Options) -> bool {
             failure.nth + 1
         );
     }
+    let too_few = options.broken.is_none() && outcome.failure.is_none() && !outcome.has_met_enough();
+    if too_few {
+        eprintln!("hardly any flushes, crashes, torn writes or I/O errors were met: these histories show nothing");
+    }
     let mut line = outcome.json();
     line["break"] = json!(options.broken.map(Break::name));
     println!("{line}");
-    outcome.failure.is_none()
+    outcome.failure.is_none() && !too_few
 }
 
 /// Every break must be noticed within the seeds; how soon, and by what, is printed.
@@ -157,6 +164,16 @@ impl Sum {
 }
 
 impl Outcome {
+    /// Whether many histories met what they are there for: one of each in two of them.
+    fn has_met_enough(&self) -> bool {
+        let Sum { disk, sstables, .. } = &self.sum;
+        let io_errors = disk.errors() - disk.no_space_errors;
+        self.seeds < SEEDS_MANY
+            || [*sstables, disk.crashes, disk.writes_torn, io_errors]
+                .iter()
+                .all(|&met| 2 * met >= self.seeds)
+    }
+
     fn json(&self) -> Value {
         let Sum { report, disk, sstables } = &self.sum;
         let counts = &report.counts;
