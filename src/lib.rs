@@ -59,9 +59,9 @@ pub use messages::{
 /// # }
 /// ```
 pub mod wide {
-    pub use engine::{Error, ErrorKind, Page, Read, Recovery, Result, ShardStatistics, Store};
+    pub use engine::{Cost, Error, ErrorKind, Page, PastTombstones, Read, Recovery, Result, ShardStatistics, Store};
     pub use model::{
-        CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, ModelError, Mutation, MutationBuilder, RowBuilder,
-        RowRef, Schema, SchemaBuilder, Slice, TableId, TableOptions,
+        CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, ModelError, Mutation, MutationBuilder,
+        RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions,
     };
 }

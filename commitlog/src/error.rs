@@ -26,6 +26,16 @@ pub enum Error {
         /// The id at the beginning of the file's name.
         segment: u64,
     },
+    /// The manifest is older than the log: what the segments below `oldest` held is in tables that it does not know.
+    /// Restore the manifest that belongs to the store.
+    Stale {
+        /// The segment whose header tells.
+        path: PathBuf,
+        /// The segment from which the log was needed when that one was prepared.
+        oldest: u64,
+        /// The segment from which the manifest wants it.
+        from_segment: u64,
+    },
     /// Written by a newer release; left untouched.
     TooNew {
         /// The segment's file.
@@ -71,6 +81,16 @@ impl fmt::Display for Error {
             Error::Missing { dir, segment } => {
                 write!(f, "commit log segment {segment:016x} is missing from {}", dir.display())
             }
+            Error::Stale {
+                path,
+                oldest,
+                from_segment,
+            } => write!(
+                f,
+                "the manifest is older than the commit log: it wants segments from {from_segment} on, and {} tells that those \
+                 below {oldest} went into tables since; restore the manifest that belongs to the store",
+                path.display()
+            ),
             Error::TooNew {
                 path,
                 found,

@@ -64,7 +64,7 @@ pub fn inspect<'a>(name: SegmentName, bytes: &'a [u8], mut each: impl FnMut(Entr
         torn: false,
         damage: None,
     };
-    let mut plan = Plan::new(0);
+    let mut plan = Plan::new(u64::MAX);
     let listed = Listed {
         name,
         file_len: bytes.len() as u64,
@@ -77,7 +77,7 @@ pub fn inspect<'a>(name: SegmentName, bytes: &'a [u8], mut each: impl FnMut(Entr
                 offset: 8,
                 what: "written by a newer release",
             },
-            Refusal::Missing { .. } => unreachable!("one segment has no neighbours"),
+            Refusal::Missing { .. } | Refusal::Stale { .. } => unreachable!("one segment has no neighbours"),
         });
         return found;
     }
@@ -223,6 +223,13 @@ pub enum LogDamage {
         /// Its id.
         segment: u64,
     },
+    /// The manifest is older than the log: a header tells that segments below `oldest`, which are asked for, were given up.
+    Stale {
+        /// The name of the file with that header.
+        name: SegmentName,
+        /// The segment from which the log was needed when that file was prepared.
+        oldest: u64,
+    },
     /// A file was written by a newer release.
     TooNew {
         /// The file's name.
@@ -240,6 +247,7 @@ impl From<Refusal> for LogDamage {
                 damage: Damage { offset, what },
             },
             Refusal::Missing { segment } => LogDamage::Missing { segment },
+            Refusal::Stale { name, oldest } => LogDamage::Stale { name, oldest },
             Refusal::TooNew { name, found } => LogDamage::TooNew { name, found },
         }
     }

@@ -29,6 +29,9 @@ pub mod walk;
 pub use error::{AppendError, Error, Result};
 pub use group::{Group, Records};
 pub use log::Log;
-pub use options::{Options, SyncMode};
+pub use options::{
+    Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_STEP, SEGMENTS_MAX, SEGMENTS_MIN, SyncMode,
+    record_bytes_max,
+};
 pub use position::LogPosition;
 pub use stats::{Latency, LogStats};

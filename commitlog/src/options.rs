@@ -18,6 +18,23 @@ pub enum SyncMode {
     },
 }
 
+/// The shortest segment, bytes. Lengths are multiples of [`SEGMENT_BYTES_STEP`].
+pub const SEGMENT_BYTES_MIN: u64 = 4 * SEGMENT_BYTES_STEP;
+/// The longest segment, bytes.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// What a segment's length is a multiple of, bytes.
+pub const SEGMENT_BYTES_STEP: u64 = BLOCK as u64;
+/// The fewest segments that a log has room for.
+pub const SEGMENTS_MIN: u64 = 4;
+/// The most: a vouched position names its segment by a distance of 16 bits.
+pub const SEGMENTS_MAX: u64 = 60_000;
+
+/// The longest record, in bytes, that a log of such segments takes: with its header and that of the fill behind it, half a
+/// segment.
+pub const fn record_bytes_max(segment_bytes: u32) -> usize {
+    segment_bytes as usize / 2 - 2 * RECORD_HEADER_LEN
+}
+
 /// Settings of one shard's log.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -27,11 +44,12 @@ pub struct Options {
     pub shard: u16,
     /// The node, noted in each segment. All segments of a log have the same one.
     pub host_id: [u8; 16],
-    /// Length of a segment in bytes; a multiple of 4096, at least 16 KiB. A record takes at most half of it. Default 32 MiB.
+    /// Length of a segment in bytes; a multiple of 4096, from 16 KiB to 1 GiB. A record takes at most half of it, headers
+    /// included. Default 32 MiB.
     pub segment_bytes: u32,
-    /// All segments together, the spare and those waiting to be used again included; at least four segments. Default 1 GiB.
+    /// All segments together, the spare and those waiting to be used again included; from 4 to 60,000 segments. Default 1 GiB.
     pub total_bytes_max: u64,
-    /// A group that grew to this size is closed even if it has to wait for its write. Default 1 MiB.
+    /// A group that grew to this size is closed even if it has to wait for its write; at least 4096. Default 1 MiB.
     pub group_bytes_max: usize,
     /// Records that are not durable yet, or that [`Log::next_group`](crate::Log::next_group) has not taken yet, in bytes;
     /// beyond it [`append`](crate::Log::append) answers `Full`. Bounds the log's memory. Default 8 MiB.
@@ -58,9 +76,9 @@ impl Options {
         }
     }
 
-    /// The longest record that is taken, in bytes: with its header and that of the fill behind it, half a segment.
+    /// The longest record that is taken, in bytes.
     pub fn record_bytes_max(&self) -> usize {
-        self.segment_bytes as usize / 2 - 2 * RECORD_HEADER_LEN
+        record_bytes_max(self.segment_bytes)
     }
 
     /// How many segment files there may be.
@@ -75,16 +93,18 @@ impl Options {
 
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |sentence: String| Err(Error::Options(sentence));
-        let segment_bytes = self.segment_bytes as usize;
-        if !segment_bytes.is_multiple_of(BLOCK) || !(4 * BLOCK..=1 << 30).contains(&segment_bytes) {
+        let segment_bytes = u64::from(self.segment_bytes);
+        if !segment_bytes.is_multiple_of(SEGMENT_BYTES_STEP)
+            || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes)
+        {
             return refuse(format!(
-                "log segments of {segment_bytes} bytes: want a multiple of 4096 from 16 KiB to 1 GiB"
+                "log segments of {segment_bytes} bytes: want a multiple of {SEGMENT_BYTES_STEP} from {SEGMENT_BYTES_MIN} to \
+                 {SEGMENT_BYTES_MAX}"
             ));
         }
-        // The vouched position names its segment by a distance of 16 bits.
-        if !(4..=60_000).contains(&self.files_max()) {
+        if !(SEGMENTS_MIN..=SEGMENTS_MAX).contains(&(self.files_max() as u64)) {
             return refuse(format!(
-                "a log of at most {} bytes has {} segments of {segment_bytes}: want 4 to 60000",
+                "a log of at most {} bytes has {} segments of {segment_bytes}: want {SEGMENTS_MIN} to {SEGMENTS_MAX}",
                 self.total_bytes_max,
                 self.files_max()
             ));

@@ -24,26 +24,31 @@ pub(crate) enum Refusal {
     Missing {
         segment: u64,
     },
+    /// The segment's header tells that those below `oldest` were given up; the caller still asks for them.
+    Stale {
+        name: SegmentName,
+        oldest: u64,
+    },
 }
 
 /// Decides, from the highest id downwards, what is needed.
 pub(crate) struct Plan {
     needed: Vec<SegmentHeader>,
-    /// The lowest segment that is still needed, as far as known.
-    oldest: u64,
+    /// The lowest segment that is needed.
+    from: u64,
 }
 
 impl Plan {
     pub fn new(from_segment: u64) -> Plan {
         Plan {
             needed: Vec::new(),
-            oldest: from_segment,
+            from: from_segment,
         }
     }
 
     /// Whether a segment must be looked at; asked with falling ids.
     pub fn wants(&self, listed: &Listed) -> bool {
-        listed.name.id >= self.oldest
+        listed.name.id >= self.from
     }
 
     /// Takes the next lower segment that is wanted, with its header block as read.
@@ -83,16 +88,18 @@ impl Plan {
                 });
             }
         }
-        self.oldest = self.oldest.max(header.oldest);
+        if header.oldest > self.from {
+            let oldest = header.oldest;
+            return Err(Refusal::Stale { name, oldest });
+        }
         self.needed.push(header);
         Ok(())
     }
 
     /// The segments of the log, oldest first.
     pub fn finish(mut self) -> Result<Vec<SegmentHeader>, Refusal> {
-        // A header above may have raised `oldest` only over segments not yet taken: ids fall.
-        if self.needed.last().is_some_and(|lowest| lowest.name.id > self.oldest) {
-            return Err(Refusal::Missing { segment: self.oldest });
+        if self.needed.last().is_some_and(|lowest| lowest.name.id > self.from) {
+            return Err(Refusal::Missing { segment: self.from });
         }
         self.needed.reverse();
         Ok(self.needed)

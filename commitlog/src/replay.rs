@@ -1,7 +1,8 @@
 //! Reading a log back after a start: every valid record in order, and whether what follows is a torn tail or damage.
 //!
 //! 1. List the folder; from the highest id downwards read headers until everything that is needed is known (`Plan`).
-//! 2. Walk the segments through a window of a megabyte, the next one being read meanwhile, and deliver their records.
+//! 2. Walk the segments through a window of a megabyte, the next one being read meanwhile, and deliver their records. Each segment
+//!    is synced first: a process that was killed may have left it unsynced, and what is delivered may be flushed at once.
 //! 3. At the first place without a valid record search all that follows for headers that vouch for a later position.
 
 use std::fmt;
@@ -95,11 +96,11 @@ impl<E: std::error::Error + 'static> std::error::Error for ReplayError<E> {
 
 /// Delivers every record of the log in `dir`, from segment `from_segment` on, in order, with the position of its end.
 ///
-/// `from_segment` is the manifest's floor: older segments are ignored. A folder that does not exist is an empty log. Nothing is
-/// changed on disk. Memory: two windows of a megabyte, or the longest record.
+/// `from_segment` is the manifest's floor: older segments are ignored, and a log that has given up newer ones is refused. A folder that does not exist is an empty log. Nothing is
+/// changed on disk, but what is delivered is durable. Memory: two windows of a megabyte, or the longest record.
 ///
 /// # Errors
-/// [`Error::Corrupt`], [`Error::Missing`], [`Error::TooNew`]: some of what had been durable may not be readable; records before that
+/// [`Error::Corrupt`], [`Error::Missing`], [`Error::Stale`], [`Error::TooNew`]: some of what had been durable may not be readable; records before that
 /// place have been delivered already and must not be taken for the whole. [`Error::Io`].
 /// # Panics
 /// Off-shard.
@@ -121,7 +122,12 @@ pub async fn replay<E>(
     }
     let listing = segments::list(dir).await?;
     if let Some((name, _)) = listing.segments.last() {
-        report.next_segment = from_segment.max(name.id + 1);
+        let after = name.id.checked_add(1).ok_or_else(|| Error::Corrupt {
+            path: segments::path(dir, *name),
+            offset: 0,
+            what: "no segment can follow one of this id: it is not of this log, move it away",
+        })?;
+        report.next_segment = from_segment.max(after);
     }
     let headers = plan(dir, &listing.segments, from_segment).await?;
     report.segments = headers.len() as u64;
@@ -131,6 +137,9 @@ pub async fn replay<E>(
     let mut stop = None;
     for header in headers.by_ref() {
         let mut window = Window::open(dir, header).await?;
+        if !runtime::broken(Break::SkipReplaySync) {
+            window.file.sync().await?;
+        }
         let stopped = walk(header, &mut window, &mut report, &mut each).await?;
         if let Some((walker, what)) = stopped {
             stop = Some((header.name, walker, what, window));
@@ -226,6 +235,11 @@ async fn plan(dir: &Path, listed: &[(SegmentName, u64)], from_segment: u64) -> R
         Refusal::Missing { segment } => Error::Missing {
             dir: dir.to_path_buf(),
             segment,
+        },
+        Refusal::Stale { name, oldest } => Error::Stale {
+            path: segments::path(dir, name),
+            oldest,
+            from_segment,
         },
         Refusal::TooNew { name, found } => Error::TooNew {
             path: segments::path(dir, name),

@@ -14,12 +14,16 @@ type Records = Vec<(LogPosition, Vec<u8>)>;
 
 /// Reads images as a whole log; the records with their positions.
 fn read(images: &[Image]) -> (Records, Result<InspectedLog, LogDamage>) {
+    read_from(images.first().map_or(0, |image| image.header.oldest), images)
+}
+
+fn read_from(segment: u64, images: &[Image]) -> (Records, Result<InspectedLog, LogDamage>) {
     let segments: Vec<_> = images
         .iter()
         .map(|image| (image.name(), image.bytes.as_slice()))
         .collect();
     let mut records = Vec::new();
-    let log = inspect_log(&segments, 0, |_, entry| {
+    let log = inspect_log(&segments, segment, |_, entry| {
         if let Entry::Record(record @ Record { payload, .. }) = entry {
             records.push((record.end(), payload.to_vec()));
         }
@@ -200,7 +204,11 @@ fn refuses_what_is_not_this_log() {
     images[0].header.name.id = 6;
     images[0].header.oldest = 6;
     images[0].write_header();
-    assert_eq!(read(&images).1, Err(LogDamage::Missing { segment: 7 }));
+    assert_eq!(read_from(7, &images).1, Err(LogDamage::Missing { segment: 7 }));
+    // Segments given up that are still asked for.
+    let images = log();
+    let name = images[1].name();
+    assert_eq!(read_from(6, &images).1, Err(LogDamage::Stale { name, oldest: 7 }));
     assert_eq!(read(&log()[1..]).1, Err(LogDamage::Missing { segment: 7 }));
     // The spare: empty is fine, its absence too.
     let mut images = log();

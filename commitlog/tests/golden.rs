@@ -64,7 +64,7 @@ fn reader_reads_the_golden_files() {
     });
     let segments: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     let mut read = Vec::new();
-    let log = inspect_log(&segments, 0, |_, entry| {
+    let log = inspect_log(&segments, 7, |_, entry| {
         if let Entry::Record(record) = entry {
             read.push(record.payload.to_vec());
         }

@@ -1,13 +1,16 @@
 //! Verification of every byte of a closed store, without opening it.
 //!
-//! The manifest is walked, each sstable that it names is read whole, each log from its floor on. Nothing is changed.
+//! The manifest is walked, each sstable that it names is read whole, each log from its floor on. Nothing is changed. Files are
+//! mapped, so that none of them need fit in memory.
 
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::{self, state::State};
 use commitlog::format::{SegmentHeader, SegmentName};
 use commitlog::inspect::{LogDamage, inspect_log};
-use std::io;
+use sstable::offline::Map;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,21 +50,27 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
     let _lock = runtime::checks::lock_directory(dir)?;
     let mut found = Checked::default();
     let path = dir.join(manifest::FILE_NAME);
-    let bytes = read(&path)?;
+    let bytes = open(&path, manifest::FILE_MAX)?;
     found.saw(&path, &bytes, &mut progress);
-    let state = match manifest::parse(&bytes) {
+    let parsed = manifest::check_len(&path, bytes.len() as u64)
+        .and_then(|()| manifest::parse(&bytes).map_err(|damage| manifest::damaged(&path, damage)));
+    let state = match parsed {
         Ok((state, inspection)) => {
             found.torn += u64::from(inspection.torn);
             state
         }
-        Err(damage) => {
-            found.damage(&path, damage.offset, manifest::damaged(&path, damage).to_string());
+        Err(Error::Corrupt { offset, what, .. }) => {
+            found.damage(&path, offset, what);
+            return Ok(found);
+        }
+        Err(error) => {
+            found.damage(&path, 0, error.to_string());
             return Ok(found);
         }
     };
     for file in state.files.values() {
         let path = layout::table_file(dir, file.table, file.generation);
-        let bytes = match read(&path) {
+        let bytes = match open(&path, file.bytes) {
             Ok(bytes) => bytes,
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 found.damage(&path, 0, "the manifest names this file and it is missing".to_owned());
@@ -98,14 +107,14 @@ fn check_log(
     progress: &mut impl FnMut(&Path, u64),
 ) -> Result<()> {
     let folder = layout::log_dir(dir, shard);
-    let log = state.logs.get(&shard).copied().unwrap_or_default();
-    let mut segments: Vec<(SegmentName, Vec<u8>)> = Vec::new();
+    let log = state.log(shard);
+    let mut segments: Vec<(SegmentName, Map)> = Vec::new();
     for name in list(&folder)? {
         let Some(segment) = SegmentName::parse(&name).filter(|segment| segment.id >= log.floor) else {
             continue;
         };
         let path = folder.join(&name);
-        let bytes = read(&path)?;
+        let bytes = open(&path, commitlog::SEGMENT_BYTES_MAX)?;
         found.saw(&path, &bytes, progress);
         if SegmentHeader::decode(&bytes).is_ok_and(|header| (header.host_id, header.shard) != (state.host_id, shard)) {
             found.damage(&path, 0, FOREIGN.to_owned());
@@ -119,7 +128,7 @@ fn check_log(
         }
         return Ok(());
     }
-    let views: Vec<(SegmentName, &[u8])> = segments.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let views: Vec<(SegmentName, &[u8])> = segments.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
     match inspect_log(&views, log.floor, |_, _| {}) {
         Ok(inspected) => found.torn += u64::from(inspected.torn),
         Err(LogDamage::Corrupt { name, damage }) => {
@@ -127,6 +136,10 @@ fn check_log(
         }
         Err(LogDamage::Missing { segment }) => {
             found.damage(&folder, 0, format!("the log's segment {segment} is missing"))
+        }
+        Err(LogDamage::Stale { name, oldest }) => {
+            let what = format!("the manifest is older than the log, which is needed from segment {oldest} on only");
+            found.damage(&folder.join(name.to_string()), 24, what);
         }
         Err(LogDamage::TooNew { name, found: version }) => {
             found.damage(
@@ -155,15 +168,20 @@ impl Checked {
     }
 }
 
+/// Maps a file, of which at most `len_max` bytes matter. These are read once before: a place that the device cannot read fails
+/// a read, but would kill a process that meets it in a map.
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn open(path: &Path, len_max: u64) -> Result<Map> {
     let failed = |source| Error::Io {
         op: "read",
         path: path.to_owned(),
         offset: 0,
         source: Arc::new(source),
     };
-    std::fs::read(path).map_err(failed)
+    let file = File::open(path).map_err(failed)?;
+    let mut file = BufReader::with_capacity(1 << 20, file.take(len_max));
+    io::copy(&mut file, &mut io::sink()).map_err(failed)?;
+    Map::open(path).map_err(failed)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]

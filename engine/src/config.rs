@@ -1,7 +1,11 @@
 //! How a store is opened.
 
 pub use commitlog::SyncMode;
+use commitlog::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_STEP, SEGMENTS_MAX, SEGMENTS_MIN};
 use std::path::PathBuf;
+
+/// No mutation is larger, whatever the log takes.
+const MUTATION_BYTES_MAX: usize = 16 << 20;
 
 /// Settings of a store. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -23,17 +27,26 @@ pub struct Config {
     pub row_cache_bytes: usize,
     /// When a write is acknowledged. Default: after its group's synchronous write.
     pub sync: SyncMode,
-    /// Length of a log segment. Default 32 MiB, minimum 64 KiB.
+    /// Length of a log segment: a multiple of 4096, from 16 KiB to 1 GiB. Default 32 MiB.
     pub log_segment_bytes: u32,
-    /// Length of a shard's log past which tables are flushed. Default 512 MiB, minimum four segments.
+    /// What a shard's log takes on disk at most: 4 to 60,000 segments. Tables are flushed when three quarters of it are in use.
+    /// Default 512 MiB.
     pub log_bytes_max: u64,
-    /// Largest mutation. Default and maximum 16 MiB.
-    pub mutation_bytes_max: usize,
+    /// Largest mutation: from 1 KiB to half a log segment less 64 bytes, and to 16 MiB. Default: as large as a segment of the
+    /// log takes, 16 MiB less 64 bytes with the default one.
+    pub mutation_bytes_max: Option<usize>,
+    /// A page that meets more tombstones than this is warned about, in tables that have no threshold of their own. Default
+    /// 1,000. What is counted: [`Cost::tombstones`](crate::Cost::tombstones).
+    pub tombstone_warn_threshold: u32,
+    /// A page that meets more tombstones than this ends ([`PastTombstones`](crate::PastTombstones)), in tables that have no
+    /// threshold of their own. Default 100,000, minimum 1.
+    pub tombstone_failure_threshold: u32,
     /// How long a writer waits for room before it is refused as overloaded. Default 10 s.
     pub admission_timeout: std::time::Duration,
-    /// Bytes of rows in an sstable's data block before compression. Default 16 KiB.
+    /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.
     pub block_bytes: usize,
-    /// Memory of a shard that the kernel reads into and writes from. Default 16 MiB.
+    /// Memory of a shard that the kernel reads into and writes from, 256 KiB to 16 MiB; less where the limit of locked memory
+    /// allows less. Default 16 MiB.
     pub io_memory_bytes: usize,
 }
 
@@ -51,17 +64,26 @@ impl Config {
             sync: SyncMode::Group,
             log_segment_bytes: 32 << 20,
             log_bytes_max: 512 << 20,
-            mutation_bytes_max: 16 << 20,
+            mutation_bytes_max: None,
+            tombstone_warn_threshold: 1000,
+            tombstone_failure_threshold: 100_000,
             admission_timeout: std::time::Duration::from_secs(10),
             block_bytes: 16 << 10,
             io_memory_bytes: 16 << 20,
         }
     }
 
-    /// Checks the settings against their bounds.
+    /// The largest mutation that a store of this configuration takes, bytes.
+    #[must_use]
+    pub fn largest_mutation(&self) -> usize {
+        let in_log = commitlog::record_bytes_max(self.log_segment_bytes).min(MUTATION_BYTES_MAX);
+        self.mutation_bytes_max.unwrap_or(in_log)
+    }
+
+    /// Checks the settings against their bounds and against one another.
     ///
     /// # Errors
-    /// One sentence naming the first setting that is out of bounds.
+    /// One sentence naming the first setting that is out of bounds, and its bounds.
     pub fn validate(&self) -> Result<(), String> {
         let bound = |name: &str, value: u64, min: u64, max: u64| {
             let fits = (min..=max).contains(&value);
@@ -74,20 +96,151 @@ impl Config {
         bound("memtable_bytes", self.memtable_bytes as u64, 64 << 10, 64 << 30)?;
         bound("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;
         bound("row_cache_bytes", self.row_cache_bytes as u64, 0, 1 << 40)?;
+        let segment = u64::from(self.log_segment_bytes);
+        bound("log_segment_bytes", segment, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)?;
+        if !segment.is_multiple_of(SEGMENT_BYTES_STEP) {
+            return Err(format!(
+                "log_segment_bytes is {segment}; it must be a multiple of {SEGMENT_BYTES_STEP}, the next is {}",
+                segment.next_multiple_of(SEGMENT_BYTES_STEP)
+            ));
+        }
+        let of_segments = |refused| format!("{refused}: {SEGMENTS_MIN} to {SEGMENTS_MAX} segments of {segment} bytes");
+        let (least, most) = (SEGMENTS_MIN * segment, SEGMENTS_MAX * segment);
+        bound("log_bytes_max", self.log_bytes_max, least, most).map_err(of_segments)?;
+        if let Some(bytes) = self.mutation_bytes_max {
+            bound("mutation_bytes_max", bytes as u64, 1 << 10, MUTATION_BYTES_MAX as u64)?;
+            let in_log = commitlog::record_bytes_max(self.log_segment_bytes);
+            if bytes > in_log {
+                return Err(format!(
+                    "mutation_bytes_max is {bytes}; a log segment of {segment} bytes takes mutations of at most {in_log}: lower \
+                     it, or raise log_segment_bytes to {}",
+                    segment_for(bytes)
+                ));
+            }
+        }
         bound(
-            "log_segment_bytes",
-            u64::from(self.log_segment_bytes),
-            16 << 10,
-            1 << 30,
+            "tombstone_failure_threshold",
+            u64::from(self.tombstone_failure_threshold),
+            1,
+            u64::from(u32::MAX),
         )?;
-        bound(
-            "log_bytes_max",
-            self.log_bytes_max,
-            4 * u64::from(self.log_segment_bytes),
-            1 << 40,
-        )?;
-        bound("mutation_bytes_max", self.mutation_bytes_max as u64, 1 << 10, 16 << 20)?;
         bound("block_bytes", self.block_bytes as u64, 256, 1 << 20)?;
-        bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 1 << 30)
+        bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 16 << 20)
+    }
+}
+
+/// The shortest log segment that takes a mutation of so many bytes.
+fn segment_for(mutation_bytes: usize) -> u64 {
+    let beside = SEGMENT_BYTES_MIN as usize / 2 - commitlog::record_bytes_max(SEGMENT_BYTES_MIN as u32);
+    (2 * (mutation_bytes + beside) as u64).next_multiple_of(SEGMENT_BYTES_STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut Config)) -> Option<String> {
+        let mut config = Config::new("/store");
+        change(&mut config);
+        let refused = config.validate().err();
+        if refused.is_none() {
+            let segment = config.log_segment_bytes;
+            assert!(
+                config.largest_mutation() <= commitlog::record_bytes_max(segment),
+                "the log takes it"
+            );
+        }
+        refused
+    }
+
+    /// A change of the defaults, and the bounds that its refusal names.
+    type Refused = (fn(&mut Config), &'static [&'static str]);
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_with_its_name_and_its_bounds() {
+        const REFUSED: &[Refused] = &[
+            (|c| c.shards = Some(0), &["shards is 0", "1 and 64"]),
+            (|c| c.shards = Some(65), &["shards is 65", "1 and 64"]),
+            (|c| c.memtable_bytes = 65_535, &["memtable_bytes is 65535", "65536 and"]),
+            (
+                |c| c.log_segment_bytes = 12 << 10,
+                &["log_segment_bytes is 12288", "16384 and"],
+            ),
+            (
+                |c| c.log_segment_bytes = (1 << 30) + 4096,
+                &["log_segment_bytes is", "and 1073741824"],
+            ),
+            (
+                |c| c.log_segment_bytes = 1_000_000,
+                &[
+                    "log_segment_bytes is 1000000",
+                    "multiple of 4096",
+                    "the next is 1003520",
+                ],
+            ),
+            (
+                |c| c.log_bytes_max = (128 << 20) - 1,
+                &[
+                    "log_bytes_max is 134217727",
+                    "134217728 and",
+                    "4 to 60000 segments of 33554432 bytes",
+                ],
+            ),
+            (
+                |c| c.log_segment_bytes = 256 << 20,
+                &["log_bytes_max is 536870912", "1073741824 and"],
+            ),
+            (
+                |c| (c.log_segment_bytes, c.log_bytes_max) = (16 << 10, (60_000 << 14) + 1),
+                &[
+                    "log_bytes_max is 983040001",
+                    "and 983040000",
+                    "60000 segments of 16384 bytes",
+                ],
+            ),
+            (
+                |c| c.mutation_bytes_max = Some(1023),
+                &["mutation_bytes_max is 1023", "1024 and"],
+            ),
+            (
+                |c| (c.log_segment_bytes, c.mutation_bytes_max) = (64 << 20, Some((16 << 20) + 1)),
+                &["mutation_bytes_max is 16777217", "and 16777216"],
+            ),
+            (
+                |c| c.mutation_bytes_max = Some(16 << 20),
+                &[
+                    "mutation_bytes_max is 16777216",
+                    "at most 16777152",
+                    "raise log_segment_bytes to 33558528",
+                ],
+            ),
+            (|c| c.block_bytes = 255, &["block_bytes is 255", "256 and"]),
+            (
+                |c| c.io_memory_bytes = 32 << 20,
+                &["io_memory_bytes is", "262144 and 16777216"],
+            ),
+        ];
+        for (change, says) in REFUSED {
+            let refused = refusal(change).unwrap_or_else(|| panic!("{says:?}: not refused"));
+            assert!(
+                says.iter().all(|part| refused.contains(part)),
+                "{refused:?} lacks some of {says:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_within_bounds_is_taken() {
+        const TAKEN: &[fn(&mut Config)] = &[
+            |_| {},
+            |c| c.mutation_bytes_max = Some((16 << 20) - 64),
+            |c| (c.log_segment_bytes, c.mutation_bytes_max) = (33_558_528, Some(16 << 20)),
+            |c| c.log_segment_bytes = 16 << 10,
+            |c| (c.log_segment_bytes, c.log_bytes_max) = (16 << 10, 60_000 << 14),
+            |c| (c.log_segment_bytes, c.log_bytes_max) = (1 << 30, 60_000 << 30),
+        ];
+        for (at, change) in TAKEN.iter().enumerate() {
+            assert_eq!(refusal(change), None, "{at}");
+        }
     }
 }

@@ -56,6 +56,19 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A page met more tombstones than the table's `tombstone_failure_threshold`.
+    TooManyTombstones {
+        /// The table, with its keyspace.
+        table: String,
+        /// The partition key's bytes.
+        key: Vec<u8>,
+        /// The position at which it met the last of them, clustering bytes.
+        position: Vec<u8>,
+        /// How many it had met.
+        tombstones: u64,
+        /// How many it may meet.
+        limit: u64,
+    },
     /// A budget is full; nothing was written. Try again later.
     Overloaded {
         /// What is full.
@@ -99,7 +112,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Overloaded { .. } => ErrorKind::Retry,
-            Error::Invalid { .. } | Error::Refused { .. } | Error::TooNew { .. } => ErrorKind::Fix,
+            Error::Invalid { .. } | Error::Refused { .. } | Error::TooNew { .. } | Error::TooManyTombstones { .. } => {
+                ErrorKind::Fix
+            }
             Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Restore,
             Error::Io { .. }
             | Error::OutcomeUnknown { .. }
@@ -172,6 +187,21 @@ impl fmt::Display for Error {
                 )
             }
             Error::Refused { what } | Error::Invalid { what } => f.write_str(what),
+            Error::TooManyTombstones {
+                table,
+                key,
+                position,
+                tombstones,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "a page of {table}, partition 0x{}, met {tombstones} tombstones up to position 0x{}, and {limit} are allowed; \
+                     read a narrower slice, or raise the table's tombstone_failure_threshold",
+                    Hex(key),
+                    Hex(position)
+                )
+            }
             Error::Overloaded { what } => write!(f, "overloaded: {what}; nothing was written, try again later"),
             Error::OutcomeUnknown { what } => {
                 write!(
@@ -185,6 +215,15 @@ impl fmt::Display for Error {
                 write!(f, "shard {shard} stopped on a defect of this program; reopen the store")
             }
         }
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -274,6 +313,9 @@ impl From<commitlog::Error> for Error {
             },
             commitlog::Error::Missing { dir, segment } => Error::Missing {
                 path: dir.join(format!("{segment:016x}-*.log")),
+            },
+            stale @ commitlog::Error::Stale { .. } => Error::Refused {
+                what: stale.to_string(),
             },
             commitlog::Error::Options(what) => Error::Refused { what },
             commitlog::Error::Closed => Error::Closed,

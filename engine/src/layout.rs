@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Generations step by this much, so that each shard draws its own: `sequence * GENERATION_STEP + shard`.
 pub(crate) const GENERATION_STEP: u64 = 1024;
+/// Generations read from disk are lower; a shard would get there with its 2^52nd flush, and is far from an overflow then.
+pub(crate) const GENERATIONS_END: u64 = 1 << 62;
 
 pub(crate) fn tables_dir(store: &Path) -> PathBuf {
     store.join("tables")
@@ -25,6 +27,12 @@ pub(crate) fn table_dir(store: &Path, table: TableId) -> PathBuf {
 
 pub(crate) fn table_file_name(generation: u64) -> String {
     format!("{generation:012}.sst")
+}
+
+/// The generation in a table file's name; `None` if no shard can have drawn it.
+pub(crate) fn generation_in(name: &str) -> Option<u64> {
+    let generation = name.strip_suffix(".sst")?.parse().ok()?;
+    (generation < GENERATIONS_END).then_some(generation)
 }
 
 pub(crate) fn table_file(store: &Path, table: TableId, generation: u64) -> PathBuf {
@@ -81,6 +89,15 @@ pub(crate) fn first_generation(shard: u16, used: impl Iterator<Item = u64>) -> u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_a_generation_that_nothing_can_follow_has_none() {
+        assert_eq!(generation_in(&table_file_name(7 << 40)), Some(7 << 40));
+        assert_eq!(generation_in(&table_file_name(u64::MAX)), None);
+        assert_eq!(generation_in(&table_file_name(GENERATIONS_END)), None);
+        let last = first_generation(1023, [GENERATIONS_END - 1].into_iter());
+        assert_eq!(last, GENERATIONS_END + 1023);
+    }
 
     #[test]
     fn generations_of_shards_never_meet() {

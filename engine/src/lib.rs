@@ -10,6 +10,7 @@
 
 mod cache;
 pub mod check;
+mod closing;
 mod config;
 mod error;
 mod layout;
@@ -23,7 +24,7 @@ mod table;
 
 pub use config::{Config, SyncMode};
 pub use error::{Error, ErrorKind, Result};
-pub use page::{Cost, Page, Read};
+pub use page::{Cost, Page, PastTombstones, Read};
 pub use shard::Shard;
 pub use stats::{Recovery, ShardStatistics};
 pub use store::{Store, is_store, must_be_store};

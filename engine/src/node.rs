@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::Manifest;
 use crate::manifest::state::{Edit, FileRecord, LogRecord, State};
-use crate::shard::{Boot, Booted, Shard};
+use crate::shard::{BOUND_AHEAD, Boot, Booted, Shard};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
 use model::{Schema, TableId};
@@ -45,7 +45,7 @@ impl Node {
     pub async fn open(config: Arc<Config>, shared: Arc<Shared>) -> Result<Vec<Recovery>> {
         let shards = u16::try_from(runtime::shard_count()).expect("at most 64 shards");
         disk::create_dir_all(&config.dir).await?;
-        let state = match Manifest::read(&config.dir).await? {
+        let mut state = match Manifest::read(&config.dir).await? {
             Some((state, found)) => {
                 if found.torn {
                     tracing::warn!(
@@ -68,6 +68,8 @@ impl Node {
         }
         check_belonging(&config.dir, &state).await?;
         make_table_dirs(&config.dir, state.tables.keys().copied()).await?;
+        let given_up_to = state.timestamps_up_to;
+        state.timestamps_up_to = given_up_to.max(runtime::time::unix_micros().saturating_add(BOUND_AHEAD));
         // Written anew before any file is moved: what was read may not be durable, if a write of it once failed.
         let manifest = Manifest::write_new(&config.dir, state).await?;
         let state = manifest.state().clone();
@@ -99,11 +101,9 @@ impl Node {
                     .filter(|((of, _), _)| *of == shard)
                     .map(|((_, t), p)| (*t, *p))
                     .collect(),
-                log: state
-                    .logs
-                    .get(&shard)
-                    .copied()
-                    .unwrap_or(LogRecord { floor: 1, clean: true }),
+                log: state.log(shard),
+                given_up_to,
+                timestamps_up_to: state.timestamps_up_to,
             })
             .collect();
         let opened = node.boot(boots).await;
@@ -115,7 +115,10 @@ impl Node {
 
     /// Brings all shards to life.
     async fn boot(self: &Rc<Self>, boots: Vec<Boot>) -> Result<Vec<Recovery>> {
-        let recover: Vec<_> = boots.iter().map(|boot| (boot.log, boot.flushed.clone())).collect();
+        let recover: Vec<_> = boots
+            .iter()
+            .map(|boot| (boot.log, boot.flushed.clone(), boot.given_up_to))
+            .collect();
         // Shard 0 first: the flushes of the others' recoveries go through its manifest.
         for (to, boot) in (0..).map(ShardId).zip(boots) {
             if to == ShardId(0) {
@@ -126,8 +129,8 @@ impl Node {
                     .map_err(crate::store::stopped)??;
             }
         }
-        let recoveries = (0..).map(ShardId).zip(recover).map(|(to, (log, flushed))| {
-            let recover = on_shard(to, move |shard| async move { shard.recover(log, flushed).await });
+        let recoveries = (0..).map(ShardId).zip(recover).map(|(to, (log, flushed, given))| {
+            let recover = on_shard(to, move |shard| async move { shard.recover(log, flushed, given).await });
             runtime::spawn(TaskClass::Request, "recover", recover)
         });
         let mut booted = Vec::new();
@@ -143,11 +146,11 @@ impl Node {
         }
         // The old logs are in sstables: from here on they are spares. Then the new ones are made, and named.
         self.edit(log_edits(&booted, true)).await?;
-        let newest = booted.iter().map(|booted| booted.newest).fold(0, i64::max);
+        let given = booted.iter().map(|booted| booted.given).fold(0, i64::max);
         for booted in &booted {
             let first = booted.next_segment;
             on_shard(ShardId(booted.recovery.shard), move |shard| async move {
-                shard.serve(first, newest).await
+                shard.serve(first, given).await
             })
             .await??;
         }
@@ -221,7 +224,9 @@ impl Node {
         schema.id = next_table_id(manifest).await?;
         schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
         make_table_dirs(manifest.dir(), std::iter::once(schema.id)).await?;
-        manifest.append(vec![Edit::CreateTable(schema.clone())]).await?;
+        manifest
+            .append(vec![Edit::CreateTable(Box::new(schema.clone()))])
+            .await?;
         let schema = Arc::new(schema);
         for shard in 0..runtime::shard_count() {
             let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
@@ -247,6 +252,16 @@ impl Node {
             .await?;
         self.shared.set_property(key, value);
         Ok(true)
+    }
+
+    /// Makes durable that timestamps up to `to` may be given; returns up to which they may.
+    pub async fn raise_timestamps(&self, to: i64) -> Result<i64> {
+        let mut manifest = self.manifest.lock().await;
+        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
+        if manifest.state().timestamps_up_to < to {
+            manifest.append(vec![Edit::TimestampsUpTo { micros: to }]).await?;
+        }
+        Ok(manifest.state().timestamps_up_to)
     }
 
     /// Flushes all shards side by side.
@@ -277,7 +292,7 @@ impl Node {
                     log: LogRecord { floor, clean: true },
                 }),
                 Ok(None) => {}
-                Err(error) => result = Err(error),
+                Err(error) => result = result.and(Err(error)),
             }
         }
         if result.is_ok() && !edits.is_empty() {
@@ -396,7 +411,7 @@ impl Unnamed {
     }
 
     fn generation(&self) -> Option<u64> {
-        self.name.strip_suffix(".sst")?.parse().ok()
+        layout::generation_in(&self.name)
     }
 }
 
@@ -465,7 +480,7 @@ async fn set_orphans_aside(dir: &Path, state: &State) -> Result<BTreeSet<u64>> {
         let generation = entry
             .name
             .rsplit_once('-')
-            .and_then(|(_, name)| name.strip_suffix(".sst")?.parse::<u64>().ok());
+            .and_then(|(_, name)| layout::generation_in(name));
         found.extend(generation);
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use model::{Direction, RowRef, Slice, TableId};
 
 /// A read of one partition's rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read {
     /// The table.
     pub table: TableId,
@@ -19,6 +19,19 @@ pub struct Read {
     pub limit_bytes: usize,
     /// Also gives rows that are deleted, with their tombstones.
     pub include_dead: bool,
+    /// What happens behind more tombstones than the table's `tombstone_failure_threshold`.
+    pub past_tombstones: PastTombstones,
+}
+
+/// What a read does that has met more tombstones than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum PastTombstones {
+    /// It fails with [`Error::TooManyTombstones`](crate::Error::TooManyTombstones).
+    #[default]
+    Fail,
+    /// Its page ends behind the row at which it has met them, [cut](Page::cut_at), and says where to go on. Runs of row
+    /// tombstones to which no other file or memtable adds anything are passed over, and not counted.
+    Cut,
 }
 
 impl Read {
@@ -36,6 +49,7 @@ impl Read {
             limit_rows: usize::MAX,
             limit_bytes: 1 << 20,
             include_dead: false,
+            past_tombstones: PastTombstones::Fail,
         }
     }
 }
@@ -55,8 +69,11 @@ pub struct Cost {
     pub rows_merged: u64,
     /// Rows met and found dead.
     pub rows_dead: u64,
-    /// Rows passed over without being looked at, because a deletion covers them.
+    /// Rows passed over without being looked at, because a deletion covers them or they are a run of row tombstones.
     pub rows_skipped: u64,
+    /// Tombstones met, counted as Cassandra counts them: dead cells, bounds of range deletions, and deleted rows without a dead
+    /// cell; not those whose grace has passed.
+    pub tombstones: u64,
 }
 
 impl std::ops::AddAssign for Cost {
@@ -68,6 +85,7 @@ impl std::ops::AddAssign for Cost {
         self.rows_merged += other.rows_merged;
         self.rows_dead += other.rows_dead;
         self.rows_skipped += other.rows_skipped;
+        self.tombstones += other.tombstones;
     }
 }
 
@@ -89,6 +107,7 @@ pub struct Page {
     slots: Vec<Slot>,
     static_row: Option<Vec<u8>>,
     more: Option<Slice>,
+    cut_at: Option<Vec<u8>>,
     cost: Cost,
 }
 
@@ -135,6 +154,13 @@ impl Page {
         self.more.as_ref()
     }
 
+    /// The clustering bytes of the row behind which the page ends because of the tombstones that it met
+    /// ([`PastTombstones::Cut`]); `None` if it ends for another reason.
+    #[must_use]
+    pub fn cut_at(&self) -> Option<&[u8]> {
+        self.cut_at.as_deref()
+    }
+
     /// What the page cost.
     #[must_use]
     pub fn cost(&self) -> Cost {
@@ -171,9 +197,19 @@ impl Page {
         self.static_row = Some(body);
     }
 
-    pub(crate) fn finish(&mut self, more: Option<Slice>, cost: Cost) {
+    pub(crate) fn finish(&mut self, more: Option<Slice>, cut_at: Option<Vec<u8>>, cost: Cost) {
         self.more = more;
+        self.cut_at = cut_at;
         self.cost = cost;
+    }
+
+    /// The page of another read, at no cost but what it counts towards warnings.
+    pub(crate) fn shared(mut self) -> Page {
+        self.cost = Cost {
+            tombstones: self.cost.tombstones,
+            ..Cost::default()
+        };
+        self
     }
 
     pub(crate) fn last_clustering(&self) -> Option<&[u8]> {

@@ -13,6 +13,14 @@ pub struct ShardStatistics {
     pub written_bytes: u64,
     /// Pages read.
     pub reads: u64,
+    /// Of these, pages of an identical read that was under way.
+    pub reads_joined: u64,
+    /// Tombstones that they met ([`Cost::tombstones`](crate::Cost::tombstones)).
+    pub tombstones: u64,
+    /// Pages with more than `tombstone_warn_threshold` of them.
+    pub tombstone_warnings: u64,
+    /// Pages that failed, or were cut, by more than `tombstone_failure_threshold` of them.
+    pub tombstone_failures: u64,
     /// Memtables flushed.
     pub flushes: u64,
     /// Bytes of the sstables written by flushes.

@@ -1,5 +1,6 @@
 //! The face of the engine outside the shards: [`Store`], from any thread and any async runtime.
 
+use crate::closing::Closing;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
@@ -16,7 +17,6 @@ use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How long a shard that has nothing to do looks for messages of the others before it sleeps. Falling asleep and being woken
 /// cost more CPU than that together: with writers on both of two shards, 8.6 us a message without, 7.9 with it.
@@ -74,8 +74,8 @@ struct Inner {
     shards: u16,
     shared: Arc<Shared>,
     recoveries: Vec<Recovery>,
-    closed: AtomicBool,
-    /// None in the simulator, which owns the shards itself.
+    closing: Closing,
+    /// None in the simulator, which owns the shards itself, and once the store is closing.
     runtime: Mutex<Option<(Runtime, runtime::checks::DirectoryLock)>>,
 }
 
@@ -142,12 +142,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Refused`] says in one sentence what to change; [`Error::Corrupt`], [`Error::Missing`] and [`Error::TooNew`]
-    /// name the file. Nothing is changed on disk then.
+    /// name the file, which stays as it is; [`Error::Io`].
+    ///
+    /// Nothing is lost by a failed opening. Settings out of bounds, and a directory that is somebody else's or in use, leave
+    /// the disk as it was. What fails later may come after the directory and its lock were made, the manifest written anew
+    /// with the same content, files that it does not name moved to `orphans/`, and sound logs flushed into tables.
     ///
     /// # Cancellation
     /// Dropping the future leaves the store as a crash would: nothing is lost.
     pub async fn open(mut config: Config) -> Result<Store> {
         config.validate().map_err(|what| Error::Refused { what })?;
+        let lock = lock(&config.dir)?;
+        // Nobody else writes the manifest now.
         let present = manifest::present_shards(&config.dir)?;
         let shards = match (config.shards, present) {
             (Some(wanted), Some(present)) if wanted != usize::from(present) => {
@@ -162,7 +168,7 @@ impl Store {
             (None, None) => std::thread::available_parallelism().map_or(1, usize::from).min(64),
         };
         config.shards = Some(shards);
-        let (lock, checks) = prepare(&config.dir, shards)?;
+        let checks = runtime::checks::startup(&config.dir, shards)?;
         let options = runtime::Options {
             shards,
             pin: config.pin,
@@ -202,7 +208,7 @@ impl Store {
             shards,
             shared,
             recoveries,
-            closed: AtomicBool::new(false),
+            closing: Closing::default(),
             runtime,
         };
         Ok(Store { inner: Arc::new(inner) })
@@ -381,8 +387,8 @@ impl Store {
         Fut: Future<Output = R> + 'static,
         R: Send + 'static,
     {
-        let closed = self.inner.closed.load(Ordering::Acquire);
-        let call = (!closed).then(|| self.inner.handle.call(to, move || with_shard(f)));
+        let open = !self.inner.closing.has_begun();
+        let call = open.then(|| self.inner.handle.call(to, move || with_shard(f)));
         async move {
             match call {
                 Some(call) => call.await.map_err(stopped)?,
@@ -394,17 +400,16 @@ impl Store {
     /// Closes the store: writes under way end, everything is flushed, the logs are closed, the threads have ended. Other
     /// clones then get [`Error::Closed`].
     ///
+    /// A second call waits for the first to end, and gives what that gave.
+    ///
     /// # Errors
-    /// What kept it from closing cleanly. Nothing acknowledged is lost: the next opening replays the logs.
+    /// What kept it from closing cleanly: the first of the shards' errors, or [`Error::Poisoned`] if an earlier write had
+    /// failed. The threads have ended all the same, and nothing acknowledged is lost: the next opening replays the logs.
     ///
     /// # Cancellation
-    /// The store may stay half closed; drop it.
+    /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
     pub async fn close(&self) -> Result<()> {
-        self.shut(true).await
-    }
-
-    async fn shut(&self, flush: bool) -> Result<()> {
-        self.inner.shut(flush).await
+        self.inner.shut(true).await
     }
 
     fn owner(&self, mutation: &Mutation) -> ShardId {
@@ -414,24 +419,27 @@ impl Store {
 
 impl Inner {
     async fn shut(&self, flush: bool) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let close = move |shard: Rc<Shard>| async move { shard.node().close(flush).await };
-        let close = self.handle.call(ShardId(0), move || with_shard(close));
-        let closed = close.await.map_err(stopped).flatten().flatten();
-        let stopped = match self.runtime.lock().take() {
-            Some((runtime, _lock)) => runtime.stop().map_err(Error::from),
-            None => Ok(()),
+        let begin = || {
+            let close = move |shard: Rc<Shard>| async move { shard.node().close(flush).await };
+            let close = self.handle.call(ShardId(0), move || with_shard(close));
+            let runtime = self.runtime.lock().take();
+            async move {
+                let closed = close.await.map_err(stopped).flatten().flatten();
+                let stopped = match runtime {
+                    Some((runtime, _lock)) => runtime.stop().map_err(Error::from),
+                    None => Ok(()),
+                };
+                closed.and(stopped)
+            }
         };
-        closed.and(stopped)
+        self.closing.end(begin).await
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let running = self.runtime.lock().is_some();
-        if running && !self.closed.load(Ordering::Acquire) {
+        if running {
             // As after a crash: no flush, the log has everything.
             let shut = runtime::block_on(self.shut(false));
             if let Err(error) = shut {
@@ -465,8 +473,8 @@ fn entries(dir: &Path) -> Result<Vec<String>> {
     names.collect()
 }
 
-/// Locks the directory and checks what the shards need.
-fn prepare(dir: &Path, shards: usize) -> Result<(runtime::checks::DirectoryLock, runtime::checks::Report)> {
+/// Locks the directory, which is created if it is not there.
+fn lock(dir: &Path) -> Result<runtime::checks::DirectoryLock> {
     match std::fs::metadata(dir) {
         Ok(metadata) if !metadata.is_dir() => {
             return Err(Error::Refused {
@@ -478,7 +486,5 @@ fn prepare(dir: &Path, shards: usize) -> Result<(runtime::checks::DirectoryLock,
         Ok(_) => {}
         Err(_) => create_dir(dir)?,
     }
-    let lock = runtime::checks::lock_directory(dir)?;
-    let report = runtime::checks::startup(dir, shards)?;
-    Ok((lock, report))
+    Ok(runtime::checks::lock_directory(dir)?)
 }

@@ -19,7 +19,7 @@ fn every_shard_gives_timestamps_after_all_that_any_shard_holds() {
                 .find(|&channel| store.shard_of(&key(channel)).0 == 1)
                 .expect("a channel of the second shard");
             let written = store.call(runtime::ShardId(0), move |shard| async move {
-                let timestamp = shard.timestamp();
+                let timestamp = shard.timestamp().await.expect("given");
                 let write = message(&schema, channel, 1, timestamp, "hello");
                 shard.apply(write).await.expect("written");
                 timestamp
@@ -38,8 +38,8 @@ fn every_shard_gives_timestamps_after_all_that_any_shard_holds() {
         run(&mut sim, async move {
             let (store, _) = open(handle, small("/store")).await;
             for shard in [0, 1] {
-                let next = store.call(runtime::ShardId(shard), |shard| async move { shard.timestamp() });
-                let next = next.await.expect("the shard serves");
+                let next = store.call(runtime::ShardId(shard), |shard| async move { shard.timestamp().await });
+                let next = next.await.flatten().expect("the shard serves");
                 assert!(
                     next > written,
                     "shard {shard} gives {next}, and {written} is in the store"

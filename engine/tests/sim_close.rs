@@ -1,4 +1,4 @@
-//! A store that is closed while it is read.
+//! A store that is closed: while it is read, after a failure, twice.
 
 mod common;
 #[path = "common/sim.rs"]
@@ -6,9 +6,13 @@ mod simulated;
 
 use common::{key, message};
 use runtime::{ShardId, TaskClass};
-use scrollback_engine::{Config, Error, Read};
+use scrollback_engine::{Config, Error, Read, Store};
 use simulated::{both, open, run, simulator, small};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// Found in review: a read found no memtable and no file any more, and said that there was nothing; or its shard was gone, and
 /// its task panicked.
@@ -72,4 +76,102 @@ fn a_read_beside_a_close_gives_the_rows_or_says_that_the_store_is_closed() {
         given > 40 && refused > 40,
         "{given} pages, {refused} refusals: no race was seen"
     );
+}
+
+/// Found in review: a shard that takes no writes any more had nothing to flush, and its close said that all was well.
+#[test]
+fn a_close_after_a_failed_write_of_the_manifest_or_of_the_log_says_so() {
+    for (shards, file) in [(1, "MANIFEST"), (3, "MANIFEST"), (1, ".log"), (3, ".log")] {
+        let mut sim = simulator(7, shards);
+        let disk = sim.disk();
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let (store, schema) = open(handle, small("/store")).await;
+            for channel in 0..9 {
+                let write = message(&schema, channel, 1, 1, "hello");
+                store.apply(write).await.expect("written");
+            }
+            disk.fail_next("write", file, 1, 5);
+            let write = message(&schema, 1, 2, 2, "hello");
+            let failed = store.apply(write).await.and(store.flush().await);
+            failed.expect_err("the device refuses");
+            let closed = store.close().await;
+            let said = closed.expect_err("a store that cannot be flushed is not closed cleanly");
+            assert!(
+                matches!(said, Error::Poisoned { .. }),
+                "{shards} shards, {file}: {said:?}"
+            );
+            let again = store.close().await.expect_err("a second close");
+            assert_eq!(again.to_string(), said.to_string(), "says the same");
+        });
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let (store, schema) = open(handle, small("/store")).await;
+            for channel in 0..9 {
+                let rows = common::history(&store, &schema, channel, 9).await;
+                assert!(rows.contains(&(1, "hello".to_owned())), "nothing acknowledged is lost");
+            }
+            store.close().await.expect("closed");
+        });
+    }
+}
+
+async fn open_with_rows(handle: runtime::Handle) -> Store {
+    let (store, schema) = open(handle, small("/store")).await;
+    for channel in 0..99 {
+        let write = message(&schema, channel, 1, 1, "hello");
+        store.apply(write).await.expect("written");
+    }
+    store
+}
+
+/// Found in review: the second close said that the store was closed while the first still flushed.
+#[test]
+fn a_second_close_waits_for_the_first() {
+    for seed in 0..20 {
+        let mut sim = simulator(seed, 3);
+        let disk = sim.disk();
+        let handle = sim.start();
+        let (seen, ended) = run(&mut sim, async move {
+            let store = open_with_rows(handle).await;
+            let (first, second) = (store.clone(), store.clone());
+            let manifest = || disk.read_file("/store/MANIFEST");
+            let close = |store: Store| async move { (store.close().await, manifest()) };
+            let ((one, of_one), (other, of_other)) = both(close(first), close(second)).await;
+            one.and(other).expect("closed");
+            assert!(of_one == of_other, "seed {seed}: one of them came too early");
+            store.close().await.expect("closed long ago");
+            (of_other, manifest())
+        });
+        assert!(
+            seen == ended,
+            "seed {seed}: a close said that it was done before it was"
+        );
+    }
+}
+
+#[test]
+fn a_close_that_nobody_waits_for_any_more_is_ended_by_the_next() {
+    for polls in 0..5 {
+        let mut sim = simulator(1, 3);
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let store = open_with_rows(handle).await;
+            {
+                let mut given_up = pin!(store.close());
+                for _ in 0..polls {
+                    let once = poll_fn(|cx| Poll::Ready(Future::poll(given_up.as_mut(), cx).is_pending()));
+                    assert!(once.await, "it takes a while");
+                    runtime::sim::client_sleep(Duration::from_micros(10)).await;
+                }
+            }
+            store.close().await.expect("closed");
+        });
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let (store, _) = open(handle, small("/store")).await;
+            assert_eq!(store.recoveries().iter().map(|r| r.records).sum::<u64>(), 0, "cleanly");
+            store.close().await.expect("closed");
+        });
+    }
 }

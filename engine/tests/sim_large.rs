@@ -15,7 +15,7 @@ const LARGE: usize = 130 << 10;
 fn config(memtable_bytes: usize) -> Config {
     Config {
         memtable_bytes,
-        mutation_bytes_max: 512 << 10,
+        mutation_bytes_max: None,
         log_segment_bytes: 1 << 20,
         log_bytes_max: 8 << 20,
         ..small("/store")

@@ -4,7 +4,7 @@ mod common;
 
 use common::{delete, history, message};
 use scrollback_engine::{Config, Error, Store};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn config(dir: &Path) -> Config {
     Config {
@@ -73,4 +73,188 @@ fn what_was_written_is_there_after_closing_and_after_dropping() {
     });
     let checked = scrollback_engine::check::check(&dir, |_, _| {}).expect("a closed store");
     assert_eq!(checked.damaged, []);
+}
+
+/// Writes a store of one table file, one segment of the log in use and a manifest.
+fn killed_store(dir: &Path) {
+    runtime::block_on(async {
+        let config = Config {
+            shards: Some(1),
+            ..config(dir)
+        };
+        let store = Store::open(config).await.expect("opens");
+        let schema = store.create_table(common::chat(), true).await.expect("table");
+        store
+            .apply(message(&schema, 1, 1, 1, "flushed"))
+            .await
+            .expect("written");
+        store.flush().await.expect("flushed");
+        store.apply(message(&schema, 1, 2, 2, "logged")).await.expect("written");
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files.extend(files_below(&path)),
+            false => files.push(path),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Found in review: the manifest was read whole, whatever its length, and before the directory was locked.
+#[test]
+fn a_manifest_is_read_under_the_lock_and_only_if_it_can_be_one() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    killed_store(root.path());
+    set_len(&root.path().join("MANIFEST"), 1 << 40);
+    let open = || {
+        let config = Config {
+            shards: None,
+            ..config(root.path())
+        };
+        let opened = runtime::block_on(Store::open(config));
+        opened.err().expect("refused").to_string()
+    };
+    let lock = runtime::checks::lock_directory(root.path()).expect("nobody has it open");
+    let refused = open();
+    assert!(refused.contains("in use by another process"), "{refused}");
+    drop(lock);
+    let refused = open();
+    assert!(refused.contains("it is never longer than 1073741824"), "{refused}");
+}
+
+/// Found in review: each file was read whole into memory.
+#[test]
+fn a_check_names_files_of_absurd_lengths_without_reading_them() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    killed_store(root.path());
+    let check = || {
+        scrollback_engine::check::check(root.path(), |_, _| {})
+            .expect("readable")
+            .damaged
+    };
+    assert_eq!(check(), []);
+    let files = files_below(root.path());
+    for (ending, says) in [
+        (".sst", "1099511627776 bytes long, the manifest says"),
+        (".log", "the file is longer than its header says"),
+        ("MANIFEST", "a manifest of 1099511627776 bytes"),
+    ] {
+        // Of the log's segments the one with the record.
+        let path = files
+            .iter()
+            .find(|path| path.to_string_lossy().ends_with(ending))
+            .expect("there");
+        let len = std::fs::metadata(path).expect("there").len();
+        set_len(path, 1 << 40);
+        let damaged = check();
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert!(
+            damaged[0].path == *path && damaged[0].what.starts_with(says),
+            "{damaged:?}"
+        );
+        set_len(path, len);
+        assert_eq!(check(), []);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn set_len(path: &Path, len: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("a file");
+    file.set_len(len).expect("its length");
+}
+
+/// Found in review: the next generation and the next segment were computed with an overflow.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
+fn a_name_with_the_last_number_that_there_is_does_no_harm() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    killed_store(root.path());
+    let stray = root.path().join("tables/00001/18446744073709551615.sst");
+    std::fs::write(&stray, "not ours").expect("written");
+    let open = || {
+        Store::open(Config {
+            shards: None,
+            ..config(root.path())
+        })
+    };
+    runtime::block_on(async {
+        let store = open().await.expect("opens");
+        let schema = store.tables().pop().expect("a table");
+        store.apply(message(&schema, 1, 3, 3, "new")).await.expect("written");
+        store.close().await.expect("closed");
+        let store = open().await.expect("opens");
+        assert_eq!(history(&store, &schema, 1, 10).await.len(), 3);
+        store.close().await.expect("closed");
+    });
+    let aside = root.path().join("orphans/00001-18446744073709551615.sst");
+    assert_eq!(std::fs::read(aside).expect("set aside"), b"not ours");
+
+    let segment = files_below(&root.path().join("log")).pop().expect("a segment");
+    let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
+    let stray = segment.with_file_name(name.replacen(&name[..16], "ffffffffffffffff", 1));
+    std::fs::copy(&segment, &stray).expect("copied");
+    let refused = runtime::block_on(open()).err().expect("refused").to_string();
+    assert!(refused.contains("ffffffffffffffff"), "{refused}");
+}
+
+/// Found in review: a flush that found a file under the name it had drawn removed it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
+fn a_flush_leaves_a_file_alone_that_it_has_not_made() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let config = Config {
+        shards: Some(1),
+        ..config(root.path())
+    };
+    runtime::block_on(async {
+        let store = Store::open(config).await.expect("opens");
+        let schema = store.create_table(common::chat(), true).await.expect("table");
+        let taken = root.path().join("tables/00001/000000001024.sst");
+        std::fs::write(&taken, "not ours").expect("written");
+        store
+            .apply(message(&schema, 1, 1, 1, "flushed"))
+            .await
+            .expect("written");
+        store.flush().await.expect("flushed under the next name");
+        assert_eq!(std::fs::read(&taken).expect("there"), b"not ours");
+        assert!(root.path().join("tables/00001/000000002048.sst").exists());
+        store.close().await.expect("closed");
+    });
+}
+
+/// Found in review: a manifest from a backup, beside a log that had gone on, lost what the tables held that it does not name.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own files")]
+fn a_manifest_that_is_older_than_the_log_is_refused() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    killed_store(root.path());
+    let manifest = root.path().join("MANIFEST");
+    let old = std::fs::read(&manifest).expect("there");
+    killed_store(root.path());
+    std::fs::write(&manifest, old).expect("restored");
+    let opened = runtime::block_on(Store::open(Config {
+        shards: None,
+        ..config(root.path())
+    }));
+    let refused = opened.err().expect("refused").to_string();
+    assert!(
+        refused.contains("the manifest is older than the commit log"),
+        "{refused}"
+    );
+    let checked = scrollback_engine::check::check(root.path(), |_, _| {}).expect("readable");
+    assert!(
+        checked
+            .damaged
+            .iter()
+            .any(|damaged| damaged.what.contains("the manifest is older than the log")),
+        "{:?}",
+        checked.damaged
+    );
 }

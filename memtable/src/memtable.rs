@@ -235,6 +235,7 @@ impl Memtable {
                     return Some(RowEntry {
                         prefix: key.prefix,
                         max_timestamp,
+                        is_dead: row.is_row_tombstone(),
                         record,
                     });
                 };
@@ -248,6 +249,7 @@ impl Memtable {
                 Some(RowEntry {
                     prefix: key.prefix,
                     max_timestamp,
+                    is_dead: RowRef::trusted(merged).is_row_tombstone(),
                     record: arena.add(clustering, merged),
                 })
             });

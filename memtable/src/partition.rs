@@ -58,7 +58,7 @@ impl Keyed for PartitionEntry {
 
 impl Entry for PartitionEntry {
     type Note = ();
-    fn note(&self, _new: bool) {}
+    fn note(&self, _: Option<&Self>) {}
 }
 
 /// The place of a partition in the outer tree.

@@ -109,7 +109,7 @@ impl RangeNote {
 impl Entry for RangeEntry {
     type Note = RangeNote;
 
-    fn note(&self, _new: bool) -> RangeNote {
+    fn note(&self, _: Option<&Self>) -> RangeNote {
         RangeNote {
             raise: Deletion::LIVE,
             bounds: Some((self.own, self.own)),

@@ -8,7 +8,7 @@ use model::{Deletion, Direction, Item, Peek, RowRef, RowSource, Slice};
 use crate::arena::{Arena, Record};
 use crate::partition::Partition;
 use crate::ranges::RangeTree;
-use crate::rows::{RowEntry, Run};
+use crate::rows::{RowEntry, Run, Wanted};
 use crate::tree::key_of;
 
 /// The rows and range changes of a slice of one partition, as they were when the snapshot was taken.
@@ -202,6 +202,41 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Passes over what is not wanted, up to `until` or the next range change.
+    fn skip(&mut self, wanted: Wanted, until: Option<&[u8]>) -> u64 {
+        if self.next != Next::Row || self.row().is_none_or(|row| wanted.is(row)) {
+            return 0;
+        }
+        let Partition { shared, entry } = &self.partition;
+        let change = self
+            .changes
+            .as_ref()
+            .and_then(|changes| Some(changes.position(changes.next?.0, &shared.arena)));
+        // In both directions, rows with ranks on the near side of both positions come before them.
+        let bounds = [until, change]
+            .into_iter()
+            .flatten()
+            .map(|position| entry.rows.rank_of(position, &shared.arena));
+        let before = self.rows_left();
+        match self.direction {
+            Direction::Forward => {
+                let to = bounds.fold(self.high, u64::min);
+                self.low = entry.rows.first(self.low, to, wanted, &shared.meter).max(self.low);
+            }
+            Direction::Reverse => {
+                let from = bounds.fold(self.low, u64::max);
+                self.high = entry.rows.last(from, self.high, wanted, &shared.meter).min(self.high);
+            }
+        }
+        let skipped = before - self.rows_left();
+        if skipped > 0 {
+            self.settle();
+        }
+        skipped
+    }
+}
+
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows")
@@ -253,40 +288,10 @@ impl RowSource for Rows {
     }
 
     fn skip_covered(&mut self, timestamp: i64, until: Option<&[u8]>) -> u64 {
-        if self.next != Next::Row || self.row().is_none_or(|row| row.max_timestamp > timestamp) {
-            return 0;
-        }
-        let Partition { shared, entry } = &self.partition;
-        let change = self
-            .changes
-            .as_ref()
-            .and_then(|changes| Some(changes.position(changes.next?.0, &shared.arena)));
-        // In both directions, rows with ranks on the near side of both positions come before them.
-        let bounds = [until, change]
-            .into_iter()
-            .flatten()
-            .map(|position| entry.rows.rank_of(position, &shared.arena));
-        let before = self.rows_left();
-        match self.direction {
-            Direction::Forward => {
-                let to = bounds.fold(self.high, u64::min);
-                self.low = entry
-                    .rows
-                    .first_newer(self.low, to, timestamp, &shared.meter)
-                    .max(self.low);
-            }
-            Direction::Reverse => {
-                let from = bounds.fold(self.low, u64::max);
-                self.high = entry
-                    .rows
-                    .last_newer(from, self.high, timestamp, &shared.meter)
-                    .min(self.high);
-            }
-        }
-        let skipped = before - self.rows_left();
-        if skipped > 0 {
-            self.settle();
-        }
-        skipped
+        self.skip(Wanted::Newer(timestamp), until)
+    }
+
+    fn skip_dead(&mut self, until: Option<&[u8]>) -> u64 {
+        self.skip(Wanted::Alive, until)
     }
 }

@@ -1,7 +1,7 @@
 //! The rows of one partition: a tree that can be walked by rank and that knows the newest timestamp under each node.
 //!
 //! The rank of a row is the number of rows before it. A reader turns the bounds of its slice into two ranks once, and compares no key
-//! after that; passing over rows is a search for the next rank with something newer.
+//! after that; passing over rows is a search for the next rank with something newer, or with more than a tombstone.
 
 use std::rc::Rc;
 
@@ -16,6 +16,8 @@ pub(crate) struct RowEntry {
     pub(crate) prefix: u64,
     /// The largest timestamp of anything in the row.
     pub(crate) max_timestamp: i64,
+    /// It is a row tombstone and nothing else.
+    pub(crate) is_dead: bool,
     /// The clustering key and the encoded row.
     pub(crate) record: Record,
 }
@@ -35,6 +37,8 @@ impl Keyed for RowEntry {
 #[derive(Debug, Clone)]
 pub(crate) struct RowNote {
     rows: u64,
+    /// Of these, row tombstones and nothing else; what an entry adds wraps around when it takes one away.
+    dead: u64,
     max_timestamp: i64,
 }
 
@@ -42,6 +46,7 @@ impl Default for RowNote {
     fn default() -> Self {
         Self {
             rows: 0,
+            dead: 0,
             max_timestamp: i64::MIN,
         }
     }
@@ -51,6 +56,7 @@ impl Note for RowNote {
     #[inline]
     fn absorb(&mut self, other: &Self) {
         self.rows += other.rows;
+        self.dead = self.dead.wrapping_add(other.dead);
         self.max_timestamp = self.max_timestamp.max(other.max_timestamp);
     }
 
@@ -65,10 +71,39 @@ impl Entry for RowEntry {
     type Note = RowNote;
 
     #[inline]
-    fn note(&self, new: bool) -> RowNote {
+    fn note(&self, old: Option<&Self>) -> RowNote {
+        let was_dead = old.is_some_and(|old| old.is_dead);
         RowNote {
-            rows: u64::from(new),
+            rows: u64::from(old.is_none()),
+            dead: u64::from(self.is_dead).wrapping_sub(u64::from(was_dead)),
             max_timestamp: self.max_timestamp,
+        }
+    }
+}
+
+/// What a reader does not pass over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    /// Rows with something newer than this.
+    Newer(i64),
+    /// Rows that are more than a row tombstone.
+    Alive,
+}
+
+impl Wanted {
+    #[inline]
+    pub(crate) fn is(self, row: &RowEntry) -> bool {
+        match self {
+            Self::Newer(timestamp) => row.max_timestamp > timestamp,
+            Self::Alive => !row.is_dead,
+        }
+    }
+
+    #[inline]
+    fn may_be_under(self, note: &RowNote) -> bool {
+        match self {
+            Self::Newer(timestamp) => note.max_timestamp > timestamp,
+            Self::Alive => note.dead < note.rows,
         }
     }
 }
@@ -179,36 +214,36 @@ impl RowTree {
         }
     }
 
-    /// The first rank in `from..to` whose row has something newer than `timestamp`, else `to`.
-    pub(crate) fn first_newer(&self, from: u64, to: u64, timestamp: i64, meter: &Meter) -> u64 {
-        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, timestamp: i64) -> Option<u64> {
+    /// The first rank in `from..to` whose row `wanted` wants, else `to`.
+    pub(crate) fn first(&self, from: u64, to: u64, wanted: Wanted, meter: &Meter) -> u64 {
+        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, wanted: Wanted) -> Option<u64> {
             let skip = from.saturating_sub(first);
             let take = to.saturating_sub(first);
             (first..)
                 .zip(entries)
                 .take(take as usize)
                 .skip(skip as usize)
-                .find(|(_, row)| row.max_timestamp > timestamp)
+                .find(|(_, row)| wanted.is(row))
                 .map(|(rank, _)| rank)
         }
         fn under(
             child: &Child<RowEntry>,
             mut first: u64,
             (from, to): (u64, u64),
-            timestamp: i64,
+            wanted: Wanted,
             meter: &Meter,
         ) -> Option<u64> {
             meter.visited_node();
             match child {
-                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, timestamp),
+                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, wanted),
                 Child::Inner(inner) => {
                     for branch in inner.branches() {
                         let next = first + branch.note.rows;
                         if first >= to {
                             break;
                         }
-                        if next > from && branch.note.max_timestamp > timestamp {
-                            let found = under(branch.child(), first, (from, to), timestamp, meter);
+                        if next > from && wanted.may_be_under(&branch.note) {
+                            let found = under(branch.child(), first, (from, to), wanted, meter);
                             if found.is_some() {
                                 return found;
                             }
@@ -224,33 +259,33 @@ impl RowTree {
         }
         match self {
             Self::Empty => None,
-            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, timestamp),
-            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, timestamp),
-            Self::Node(child) => under(child, 0, (from, to), timestamp, meter),
+            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, wanted),
+            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, wanted),
+            Self::Node(child) => under(child, 0, (from, to), wanted, meter),
         }
         .unwrap_or(to)
     }
 
-    /// One more than the last rank in `from..to` whose row has something newer than `timestamp`, else `from`.
-    pub(crate) fn last_newer(&self, from: u64, to: u64, timestamp: i64, meter: &Meter) -> u64 {
-        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, timestamp: i64) -> Option<u64> {
+    /// One more than the last rank in `from..to` whose row `wanted` wants, else `from`.
+    pub(crate) fn last(&self, from: u64, to: u64, wanted: Wanted, meter: &Meter) -> u64 {
+        fn in_leaf(entries: &[RowEntry], first: u64, from: u64, to: u64, wanted: Wanted) -> Option<u64> {
             let skip = from.saturating_sub(first) as usize;
             let take = (to.saturating_sub(first) as usize).min(entries.len());
             (skip..take)
                 .rev()
-                .find(|&at| entries[at].max_timestamp > timestamp)
+                .find(|&at| wanted.is(&entries[at]))
                 .map(|at| first + at as u64 + 1)
         }
         fn under(
             child: &Child<RowEntry>,
             first: u64,
             (from, to): (u64, u64),
-            timestamp: i64,
+            wanted: Wanted,
             meter: &Meter,
         ) -> Option<u64> {
             meter.visited_node();
             match child {
-                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, timestamp),
+                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, from, to, wanted),
                 Child::Inner(inner) => {
                     let mut next = first + inner.branches().iter().map(|branch| branch.note.rows).sum::<u64>();
                     for branch in inner.branches().iter().rev() {
@@ -258,8 +293,8 @@ impl RowTree {
                         if next <= from {
                             break;
                         }
-                        if first < to && branch.note.max_timestamp > timestamp {
-                            let found = under(branch.child(), first, (from, to), timestamp, meter);
+                        if first < to && wanted.may_be_under(&branch.note) {
+                            let found = under(branch.child(), first, (from, to), wanted, meter);
                             if found.is_some() {
                                 return found;
                             }
@@ -275,9 +310,9 @@ impl RowTree {
         }
         match self {
             Self::Empty => None,
-            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, timestamp),
-            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, timestamp),
-            Self::Node(child) => under(child, 0, (from, to), timestamp, meter),
+            Self::One(only) => in_leaf(std::slice::from_ref(only), 0, from, to, wanted),
+            Self::Small(leaf) => in_leaf(leaf.entries(), 0, from, to, wanted),
+            Self::Node(child) => under(child, 0, (from, to), wanted, meter),
         }
         .unwrap_or(from)
     }

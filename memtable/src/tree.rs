@@ -68,8 +68,8 @@ pub(crate) fn key_of<'a>(item: &impl Keyed, arena: &'a Arena) -> &'a [u8] {
 /// An entry of a leaf.
 pub(crate) trait Entry: Keyed + Clone + Default {
     type Note: Note;
-    /// What this entry adds to the notes above it; `new` is false if it replaces one with the same key.
-    fn note(&self, new: bool) -> Self::Note;
+    /// What this entry adds to the notes above it; `old` is the one with the same key that it replaces.
+    fn note(&self, old: Option<&Self>) -> Self::Note;
 }
 
 /// What a parent knows of a child; the default is that of an empty child.
@@ -244,7 +244,7 @@ impl<E: Entry> Child<E> {
     pub(crate) fn note(&self) -> E::Note {
         let mut note = E::Note::default();
         match self {
-            Self::Leaf(leaf) => leaf.entries().iter().for_each(|entry| note.absorb(&entry.note(true))),
+            Self::Leaf(leaf) => leaf.entries().iter().for_each(|entry| note.absorb(&entry.note(None))),
             Self::Inner(inner) => inner
                 .branches()
                 .iter()
@@ -653,7 +653,7 @@ fn upsert_under<E: Entry>(
                 };
             };
             let leaf = own_leaf(leaf);
-            let note = entry.note(place.is_err());
+            let note = entry.note(place.ok().map(|at| &leaf.entries()[at]));
             match place {
                 Ok(at) => {
                     leaf.slots[at] = entry;

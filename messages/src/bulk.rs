@@ -2,16 +2,17 @@
 
 use crate::{
     Bucket, MessageId, Result,
-    local::{Local, WRITE_BYTES_MAX, write_weight},
+    home::LockKey,
+    local::{Local, WRITE_BYTES_MAX, WRITE_ROWS_MAX, write_weight},
     tables,
 };
-use engine::{ErrorKind, Read};
-use model::{Mutation, MutationBuilder, RowBuilder, Slice};
+use engine::ErrorKind;
+use model::{Mutation, MutationBuilder, RowBuilder};
 use runtime::TaskClass;
 use std::{collections::BTreeSet, time::Duration};
 
-/// Rows read at once when looking which messages are there.
-const LOOK_ROWS: usize = 512;
+/// Writes of a bucket under way at the same time.
+const WRITES_AT_ONCE: usize = 8;
 /// How often a full store is tried again before the import gives up; each try waits for the engine's admission as well.
 const TRIES_MAX: u32 = 10;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -85,45 +86,48 @@ impl Local {
         Ok(sum)
     }
 
+    /// Imports messages of one bucket, newest first. Imports into one bucket take turns, and each writes its oldest messages
+    /// first: where a memtable is sealed in between, the newer messages are in the newer sstable and a page needs one of them.
     async fn import_bucket(&self, channel: i64, bucket: Bucket, messages: Vec<Import>) -> Result<Imported> {
+        let _turn = self.home.lock(LockKey::Import(channel, bucket.id)).await;
         self.ensure_bucket(channel, bucket).await?;
         let key = tables::bucket_key(channel, bucket.id);
         let present = self.present(&key, &messages).await?;
+        let new: Vec<&Import> = messages
+            .iter()
+            .filter(|message| !present.contains(&message.id))
+            .collect();
         let mut mutation = MutationBuilder::new(self.tables.messages, &key);
         let mut row = RowBuilder::new();
-        let mut bytes = 0;
-        for message in messages.iter().filter(|message| !present.contains(&message.id)) {
-            let weight = write_weight(&message.content);
-            if bytes + weight > WRITE_BYTES_MAX && !mutation.is_empty() {
-                self.apply_patiently(mutation.build()).await?;
-                mutation.reset(self.tables.messages, &key);
-                bytes = 0;
+        let mut writes = Vec::new();
+        let mut rest = &new[..];
+        while !rest.is_empty() {
+            let (older, write) = rest.split_at(rest.len() - rows_of_a_write(rest));
+            rest = older;
+            mutation.reset(self.tables.messages, &key);
+            for message in write {
+                let timestamp = message.unix_ms.saturating_mul(1000);
+                self.put_message(&mut row, timestamp, message.author, &message.content);
+                mutation.row(&tables::message_position(message.id), row.finish());
+                runtime::breathe().await;
             }
-            bytes += weight;
-            self.put_message(
-                &mut row,
-                message.unix_ms.saturating_mul(1000),
-                message.author,
-                &message.content,
-            );
-            mutation.row(&tables::message_position(message.id), row.finish());
-            runtime::breathe().await;
+            writes.push(mutation.build());
+            if writes.len() == WRITES_AT_ONCE || rest.is_empty() {
+                self.apply_patiently(&writes).await?;
+                writes.clear();
+            }
         }
-        if !mutation.is_empty() {
-            self.apply_patiently(mutation.build()).await?;
-        }
-        let present = present.len() as u64;
         Ok(Imported {
-            added: messages.len() as u64 - present,
-            present,
+            added: new.len() as u64,
+            present: present.len() as u64,
         })
     }
 
-    /// Writes; waits a while where the store is full.
-    async fn apply_patiently(&self, mutation: Mutation) -> Result<()> {
+    /// Writes, all that are given at once; waits a while where the store is full.
+    async fn apply_patiently(&self, writes: &[Mutation]) -> Result<()> {
         let mut tries = 0;
         loop {
-            match self.shard.apply(mutation.clone()).await {
+            match self.shard.apply_all(writes.to_vec()).await {
                 Err(error) if error.kind() == ErrorKind::Retry && tries < TRIES_MAX => tries += 1,
                 done => return Ok(done?),
             }
@@ -131,44 +135,25 @@ impl Local {
         }
     }
 
-    /// Which of these messages, newest first, the partition has, live or dead. Reads slices, and leaps over what lies
-    /// between two of the messages when that is more than a slice.
+    /// Which of these messages, newest first, the partition has, live or dead.
     async fn present(&self, key: &[u8], messages: &[Import]) -> Result<BTreeSet<MessageId>> {
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let mut present = BTreeSet::new();
-        let Some(last) = messages.last() else {
-            return Ok(present);
-        };
-        let end = tables::after(&tables::message_position(last.id));
-        let mut wanted = messages;
-        while let Some(next) = wanted.first() {
-            let slice = Slice {
-                start: tables::message_position(next.id).to_vec(),
-                end: end.clone(),
-            };
-            let read = Read {
-                slice,
-                limit_rows: LOOK_ROWS,
-                include_dead: true,
-                ..Read::partition(self.tables.messages, key)
-            };
-            let page = self.shard.read(read).await?;
-            let mut oldest_seen = None;
-            for (position, _) in page.rows() {
-                let id = tables::message_at(position)?;
-                oldest_seen = Some(id);
-                while wanted.first().is_some_and(|message| message.id > id) {
-                    wanted = &wanted[1..];
-                }
-                if wanted.first().is_some_and(|message| message.id == id) {
-                    present.insert(id);
-                    wanted = &wanted[1..];
-                }
-            }
-            match oldest_seen {
-                Some(_) if page.more().is_some() => {}
-                _ => break,
-            }
-        }
+        self.look(key, &ids, true, |id, _| {
+            present.insert(id);
+        })
+        .await?;
         Ok(present)
     }
+}
+
+/// How many of the last messages, at least one, fit one write.
+fn rows_of_a_write(messages: &[&Import]) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&&Import| {
+        bytes += write_weight(&message.content);
+        bytes <= WRITE_BYTES_MAX
+    };
+    let rows = messages.iter().rev().take(WRITE_ROWS_MAX).take_while(fits).count();
+    rows.max(1)
 }

@@ -60,6 +60,8 @@ pub enum Error {
         /// How far behind the latest line before it the latest straggler comes, milliseconds.
         lateness_ms: u64,
     },
+    /// A file whose lines come later than the pass before has found: it was changed meanwhile.
+    FileChanged,
     /// The message is not there, or was deleted.
     NotFound {
         /// The message.
@@ -146,6 +148,9 @@ impl fmt::Display for Error {
                 "lines come up to {lateness_ms} ms out of order, with too many different times in between to count their \
                  places in bounded memory: sort them by time first"
             ),
+            Error::FileChanged => {
+                f.write_str("the file changed during the import; run it again when nobody writes to it")
+            }
             Error::NotFound { id } => write!(f, "there is no message {id} in this channel, or it was deleted"),
             Error::OtherAuthor { id } => write!(f, "somebody else wrote message {id}"),
             Error::ContentTooLong { bytes } => {

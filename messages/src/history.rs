@@ -4,9 +4,13 @@
 //! 2. The nearest bucket is read first, for one row more than the page takes: `has_more` is a row seen, not a guess.
 //! 3. If it does not fill the page, the next ones are read at once, 2, 4, then 8 of them: quiet channels have many small buckets.
 //!
-//! A bucket's rows are one moment. Buckets are read newest first or oldest first, and a message becomes visible only when
-//! all before it in its channel are, so pages that follow each other by cursor give each message once and in order,
-//! whatever is sent, edited and deleted meanwhile.
+//! A bucket's rows are one moment, and a message becomes visible only when all before it in its channel are. Read newest
+//! first, an older bucket is the later moment: it has all that was sent before what has been seen. Read oldest first it is
+//! the earlier one, and messages may be on their way into it still; then the rest of it is read once more before anything of
+//! the next bucket is taken. So pages that follow each other by cursor give each message once and in order, whatever is
+//! sent, edited and deleted meanwhile.
+//!
+//! A page that meets more tombstones than the table allows ends there, short or even empty, with a cursor behind them.
 
 use crate::{
     Bucket, Error, MessageId, Result,
@@ -14,7 +18,7 @@ use crate::{
     local::{Local, is_message},
     tables,
 };
-use engine::{Cost, Page, Read};
+use engine::{Cost, Page, PastTombstones, Read};
 use model::{Direction, Slice};
 use runtime::TaskClass;
 use std::rc::Rc;
@@ -35,7 +39,7 @@ pub struct History {
     pub after: Option<MessageId>,
     /// Oldest first instead of newest first.
     pub oldest_first: bool,
-    /// At most this many; the page is shorter if its messages exceed 8 MiB. At least 1.
+    /// At most this many; the page is shorter if its messages exceed 8 MiB, or behind very many deleted ones. At least 1.
     pub limit: usize,
 }
 
@@ -82,7 +86,7 @@ impl History {
         }
     }
 
-    fn slice(&self) -> Slice {
+    pub(crate) fn slice(&self) -> Slice {
         let position = |id: MessageId| tables::message_position(id);
         Slice {
             start: self.before.map_or(Vec::new(), |id| tables::after(&position(id))),
@@ -90,7 +94,7 @@ impl History {
         }
     }
 
-    fn direction(&self) -> Direction {
+    pub(crate) fn direction(&self) -> Direction {
         if self.oldest_first {
             Direction::Reverse
         } else {
@@ -100,7 +104,7 @@ impl History {
 
     /// The part of the directory that can have buckets between the cursors. Where the last of them begins is known only
     /// from its window, so this reaches back a longest window further.
-    fn directory_slice(&self) -> Slice {
+    pub(crate) fn directory_slice(&self) -> Slice {
         let hour = |id: MessageId| hour_of(id);
         let oldest = |id| hour(id).saturating_sub(crate::Window::HOURS_MAX as i32);
         Slice {
@@ -111,6 +115,13 @@ impl History {
                 .after
                 .map_or(vec![0xFF], |id| tables::after(&tables::bucket_position(oldest(id)))),
         }
+    }
+
+    /// Whether all of the bucket lies between the cursors, or only a part; `None` if nothing.
+    pub(crate) fn covers(&self, bucket: Bucket) -> Option<bool> {
+        let ends = [self.before, self.after];
+        let whole = ends.into_iter().flatten().all(|id| !bucket.contains(id));
+        self.admits(&bucket).then_some(whole)
     }
 
     fn admits(&self, bucket: &Bucket) -> bool {
@@ -139,6 +150,7 @@ pub struct HistoryPage {
     parts: Vec<Part>,
     len: usize,
     has_more: bool,
+    cut_at: Option<MessageId>,
     cost: Cost,
 }
 
@@ -160,7 +172,8 @@ impl HistoryPage {
         self.len == 0
     }
 
-    /// Whether there are more messages after the last of this page, up to the other cursor.
+    /// Whether there are more messages after the last of this page, up to the other cursor; behind very many deleted ones:
+    /// whether there may be.
     pub fn has_more(&self) -> bool {
         self.has_more
     }
@@ -175,7 +188,13 @@ impl HistoryPage {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn next(&self) -> Result<Option<History>> {
-        let last = self.last_id()?.filter(|_| self.has_more);
+        if !self.has_more {
+            return Ok(None);
+        }
+        let last = match self.cut_at {
+            None => self.last_id()?,
+            cut_at => cut_at,
+        };
         Ok(last.map(|last| self.history.from(last)))
     }
 
@@ -186,7 +205,8 @@ impl HistoryPage {
             .map(|(position, row)| message(&self.tables, position, row))
     }
 
-    /// The id of the last message: the cursor of the next page.
+    /// The id of the last message. The cursor of the next page is this or, behind very many deleted messages, a later one
+    /// ([`next`](Self::next)).
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -255,7 +275,9 @@ impl Local {
             parts: Vec::new(),
             len: 0,
             has_more: false,
+            cut_at: None,
             cost: Cost::default(),
+            unsettled: None,
         };
         if history
             .before
@@ -268,6 +290,7 @@ impl Local {
             parts,
             len,
             has_more,
+            cut_at,
             cost,
             ..
         } = page;
@@ -277,6 +300,7 @@ impl Local {
             parts,
             len,
             has_more,
+            cut_at,
             cost,
         })
     }
@@ -290,15 +314,17 @@ impl Local {
             directory = more;
             let mut buckets = buckets.into_iter().filter(|bucket| history.admits(bucket)).peekable();
             while buckets.peek().is_some() {
-                let full = if at_once == 1 {
-                    let bucket = buckets.next().expect("one was peeked");
-                    let first = self.shard.read(page.read(self, channel, bucket, None)).await?;
-                    self.fill_from_bucket(channel, bucket, first, page).await?
-                } else {
-                    let buckets = buckets.by_ref().take(at_once).collect();
-                    self.fill_from(channel, buckets, page).await?
-                };
-                if full {
+                let mut some = Vec::new();
+                while some.len() < at_once
+                    && let Some(bucket) = buckets.next()
+                {
+                    let unsettled = history.oldest_first && !self.is_settled(channel, bucket);
+                    some.push((bucket, unsettled));
+                    if unsettled {
+                        break; // What follows is to be a later moment.
+                    }
+                }
+                if self.fill_from(channel, some, page).await? {
                     return Ok(());
                 }
                 at_once = (2 * at_once).min(BUCKETS_AT_ONCE);
@@ -308,11 +334,15 @@ impl Local {
     }
 
     /// Fills the page from these buckets, in order; true when it is full and known whether there is more.
-    async fn fill_from(&self, channel: i64, buckets: Vec<Bucket>, page: &mut Filling) -> Result<bool> {
-        let tasks = buckets.into_iter().map(|bucket| {
+    async fn fill_from(&self, channel: i64, buckets: Vec<(Bucket, bool)>, page: &mut Filling) -> Result<bool> {
+        if let [(bucket, unsettled)] = buckets[..] {
+            let first = self.shard.read(page.read(self, channel, bucket, None)).await?;
+            return self.fill_from_bucket(channel, bucket, unsettled, first, page).await;
+        }
+        let tasks = buckets.into_iter().map(|(bucket, unsettled)| {
             let (shard, read) = (Rc::clone(&self.shard), page.read(self, channel, bucket, None));
             (
-                bucket,
+                (bucket, unsettled),
                 runtime::spawn(
                     TaskClass::Request,
                     "read a bucket",
@@ -320,9 +350,9 @@ impl Local {
                 ),
             )
         });
-        for (bucket, task) in tasks.collect::<Vec<_>>() {
+        for ((bucket, unsettled), task) in tasks.collect::<Vec<_>>() {
             let first = task.await?;
-            if self.fill_from_bucket(channel, bucket, first, page).await? {
+            if self.fill_from_bucket(channel, bucket, unsettled, first, page).await? {
                 return Ok(true);
             }
         }
@@ -330,17 +360,55 @@ impl Local {
     }
 
     /// Fills the page from a bucket, of which this is the first page of rows.
-    async fn fill_from_bucket(&self, channel: i64, bucket: Bucket, first: Page, page: &mut Filling) -> Result<bool> {
+    async fn fill_from_bucket(
+        &self,
+        channel: i64,
+        bucket: Bucket,
+        unsettled: bool,
+        first: Page,
+        page: &mut Filling,
+    ) -> Result<bool> {
         let mut rows = first;
         loop {
-            let more = match page.take(rows) {
+            if let Some(before) = page.unsettled
+                && !rows.is_empty()
+                && self.fill_late(channel, before, page).await?
+            {
+                return Ok(true);
+            }
+            let more = match page.take(rows)? {
                 Taken::Full => return Ok(true),
-                Taken::All(None) => return Ok(false),
+                Taken::All(None) => {
+                    page.unsettled = unsettled.then_some(bucket).or(page.unsettled);
+                    return Ok(false);
+                }
                 Taken::All(Some(more)) => more,
             };
             let read = page.read(self, channel, bucket, Some(more));
             rows = self.shard.read(read).await?;
         }
+    }
+
+    /// Oldest first, with rows of a later bucket read: fills the page with what has come into the bucket before since that was
+    /// read.
+    async fn fill_late(&self, channel: i64, bucket: Bucket, page: &mut Filling) -> Result<bool> {
+        let settled = self.is_settled(channel, bucket);
+        if let Some(last) = page.last_id()? {
+            page.history = page.history.from(last);
+        }
+        let mut rest = None;
+        loop {
+            let read = page.read(self, channel, bucket, rest);
+            match page.take(self.shard.read(read).await?)? {
+                Taken::Full => return Ok(true),
+                Taken::All(None) => break,
+                Taken::All(more) => rest = more,
+            }
+        }
+        if settled {
+            page.unsettled = None;
+        }
+        Ok(false)
     }
 
     /// One message, if it is there.
@@ -368,7 +436,11 @@ struct Filling {
     parts: Vec<Part>,
     len: usize,
     has_more: bool,
+    /// Where the page ends because of the tombstones that were met.
+    cut_at: Option<MessageId>,
     cost: Cost,
+    /// Oldest first: the bucket last read, if messages could still come into it then.
+    unsettled: Option<Bucket>,
 }
 
 impl Filling {
@@ -392,12 +464,19 @@ impl Filling {
             direction: self.history.direction(),
             limit_rows: self.wanted(),
             limit_bytes: READ_BYTES,
+            past_tombstones: PastTombstones::Cut,
             ..Read::partition(local.tables.messages, tables::bucket_key(channel, bucket.id))
         }
     }
 
+    /// The message that stands at the end of the page so far.
+    fn last_id(&self) -> Result<Option<MessageId>> {
+        let last = self.parts.last().and_then(|part| part.page.row(part.to - 1));
+        last.map(|(position, _)| tables::message_at(position)).transpose()
+    }
+
     /// Takes rows as far as there is room.
-    fn take(&mut self, page: Page) -> Taken {
+    fn take(&mut self, page: Page) -> Result<Taken> {
         self.cost += page.cost();
         let mut to = 0;
         for (position, row) in page.rows() {
@@ -411,6 +490,10 @@ impl Filling {
             }
             to += 1;
         }
+        if let Some(position) = page.cut_at().filter(|_| !self.has_more) {
+            self.cut_at = Some(tables::message_at(position)?);
+            self.has_more = true;
+        }
         let taken = if self.has_more {
             Taken::Full
         } else {
@@ -419,13 +502,13 @@ impl Filling {
         if to > 0 {
             self.parts.push(Part { page, to });
         }
-        taken
+        Ok(taken)
     }
 }
 
 /// What [`Filling::take`] has done.
 enum Taken {
-    /// A message was left over: the page is done.
+    /// A message was left over, or the page was cut: it is done.
     Full,
     /// All rows were taken; here more of the bucket follow.
     All(Option<Slice>),

@@ -36,6 +36,8 @@ pub(crate) enum LockKey {
     Bucket(i64, i32),
     /// Giving a name an id.
     Name(u8, i64),
+    /// Importing into a bucket.
+    Import(i64, i32),
 }
 
 /// Sends of a channel that are under way, all into one bucket.
@@ -86,6 +88,17 @@ impl Home {
             home: Rc::clone(self),
             channel,
         })
+    }
+
+    /// Whether no message can come into the bucket any more at this time or later: the ids go past it, and no send into it is
+    /// under way.
+    pub fn is_settled(&self, channel: i64, bucket: Bucket, now_ms: u64) -> bool {
+        self.ids.borrow_mut().not_before(now_ms);
+        let sending = self.sending.borrow();
+        let into_it = sending
+            .get(&channel)
+            .is_some_and(|sending| sending.bucket_id == bucket.id);
+        !into_it && self.next_id(now_ms).is_ok_and(|next| bucket.is_before(next))
     }
 
     /// Builds something with builders whose memory is kept.

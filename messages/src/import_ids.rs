@@ -80,12 +80,12 @@ impl ImportIds {
     ///
     /// # Errors
     /// [`Error::BeforeEpoch`], [`Error::BeyondIds`], [`Error::MillisecondFull`]: of this line alone.
-    /// [`Error::OutOfOrder`]: nothing more can be counted.
-    ///
-    /// # Panics
-    /// If the line comes later than promised.
+    /// [`Error::OutOfOrder`]: nothing more can be counted. [`Error::FileChanged`]: the line comes later than promised.
     pub fn next(&mut self, unix_ms: i64) -> Result<MessageId> {
         let time_ms = self.epoch.since(unix_ms)?;
+        if time_ms < self.latest_ms.saturating_sub(self.lateness_ms) {
+            return Err(Error::FileChanged);
+        }
         if time_ms > self.latest_ms {
             self.latest_ms = time_ms;
             let floor = time_ms.saturating_sub(self.lateness_ms);
@@ -95,10 +95,6 @@ impl ImportIds {
                 oldest.remove();
             }
         }
-        assert!(
-            time_ms >= self.latest_ms.saturating_sub(self.lateness_ms),
-            "a line comes later than the scan found"
-        );
         if self.counts.len() >= self.kept_max && !self.counts.contains_key(&time_ms) {
             return Err(Error::OutOfOrder {
                 lateness_ms: self.lateness_ms,
@@ -155,6 +151,16 @@ mod tests {
             Err(Error::OutOfOrder { lateness_ms: 1_000 })
         ));
         assert!(wild.next(E + 1_000).is_ok());
+    }
+
+    /// Found in review: it panicked.
+    #[test]
+    fn a_line_later_than_the_scan_found_tells_that_the_file_changed() {
+        let mut ids = ImportIds::new(Epoch::DEFAULT, 2);
+        assert!(ids.next(E + 10).is_ok());
+        assert!(ids.next(E + 8).is_ok());
+        assert!(matches!(ids.next(E + 7), Err(Error::FileChanged)));
+        assert!(ids.next(E + 10).is_ok());
     }
 
     proptest! {

@@ -19,6 +19,7 @@ mod import_ids;
 mod local;
 mod names;
 mod naming;
+mod remove;
 mod snowflake;
 mod store;
 mod tables;

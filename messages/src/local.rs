@@ -10,10 +10,6 @@ use model::{Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, 
 use runtime::ShardId;
 use std::{future::Future, rc::Rc};
 
-/// A timestamp of the engine further ahead of the clock than this comes from imported messages of the future, and gives no
-/// ids: microseconds.
-const IDS_AHEAD_MAX: i64 = 24 * 3600 * 1_000_000;
-
 /// Message history, on a shard's own thread. Calls go to the channel's home shard by themselves.
 #[derive(Clone)]
 pub struct Local {
@@ -25,7 +21,7 @@ pub struct Local {
 impl Local {
     pub(crate) fn new(shard: Rc<Shard>, tables: Tables) -> Local {
         let home = shard.extension(|| {
-            let now_ms = id_time(&tables, shard.timestamp()).unwrap_or(0);
+            let now_ms = id_time(&tables, shard.last_timestamp()).unwrap_or(0);
             Rc::new(Home::new(shard.id().0, now_ms))
         });
         Local {
@@ -111,11 +107,12 @@ impl Local {
     async fn send_some<'a>(
         &self,
         channel: i64,
-        messages: impl Iterator<Item = (i64, &'a str)>,
+        messages: impl ExactSizeIterator<Item = (i64, &'a str)>,
         ids: &mut impl Extend<MessageId>,
     ) -> Result<()> {
-        let (bucket, _pass, first) = loop {
-            let timestamp = self.shard.timestamp();
+        let count = messages.len().min(WRITE_ROWS_MAX) as u32;
+        let (bucket, _pass, timestamps) = loop {
+            let timestamp = self.shard.timestamps(count).await?;
             let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
             let bucket = Bucket::of(id, self.tables.window);
             if !self.home.directory.has(channel, bucket) {
@@ -123,22 +120,16 @@ impl Local {
                 continue;
             }
             match self.home.begin_send(channel, bucket.id) {
-                Ok(pass) => break (bucket, pass, (timestamp, id)),
+                Ok(pass) => break (bucket, pass, timestamp..timestamp + i64::from(count)),
                 Err(ended) => ended.await,
             }
         };
-        // From the last timestamp to the log there is no await: messages get there in the order of their ids.
+        // From the timestamps to the log there is no await: messages get there in the order of their ids.
         let mutation = self.home.with_builders(|mutation, row| -> Result<Mutation> {
             mutation.reset(self.tables.messages, &tables::bucket_key(channel, bucket.id));
-            let (mut bytes, mut first) = (0, Some(first));
-            for (author, content) in messages {
-                let (timestamp, id) = match first.take() {
-                    Some(first) => first,
-                    None => {
-                        let timestamp = self.shard.timestamp();
-                        (timestamp, self.home.next_id(id_time(&self.tables, timestamp)?)?)
-                    }
-                };
+            let mut bytes = 0;
+            for ((author, content), timestamp) in messages.zip(timestamps) {
+                let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
                 let weight = write_weight(content);
                 if !bucket.contains(id) || (bytes > 0 && bytes + weight > WRITE_BYTES_MAX) {
                     break;
@@ -181,7 +172,7 @@ impl Local {
         };
         let present = self.shard.read(read).await?;
         if present.is_empty() {
-            let timestamp = self.shard.timestamp();
+            let timestamp = self.shard.timestamp().await?;
             let mut row = RowBuilder::new();
             row.liveness(timestamp);
             row.cell(
@@ -255,7 +246,7 @@ impl Local {
             return Err(Error::OtherAuthor { id });
         }
         // Later than everything in the row, also where that was written by another clock.
-        let timestamp = self.shard.timestamp().max(row.max_timestamp().saturating_add(1));
+        let timestamp = self.shard.timestamp().await?.max(row.max_timestamp().saturating_add(1));
         let mut change = RowBuilder::new();
         write(&mut change, timestamp);
         let mut mutation = MutationBuilder::new(self.tables.messages, &key);
@@ -263,8 +254,19 @@ impl Local {
         Ok(self.shard.apply(mutation.build()).await?)
     }
 
+    /// The first id after the millisecond of this timestamp; none if there is none.
+    pub(crate) fn first_id_after(&self, timestamp: i64) -> Result<Option<MessageId>> {
+        Ok(MessageId::from_parts(id_time(&self.tables, timestamp)? + 1, 0, 0))
+    }
+
     pub(crate) fn key_of(&self, channel: i64, id: MessageId) -> Vec<u8> {
         tables::bucket_key(channel, Bucket::of(id, self.tables.window).id).to_vec()
+    }
+
+    /// Whether every message that will ever be sent into the bucket can be read now. On the channel's home.
+    pub(crate) fn is_settled(&self, channel: i64, bucket: Bucket) -> bool {
+        let now = runtime::time::unix_micros().max(self.shard.last_timestamp());
+        id_time(&self.tables, now).is_ok_and(|now_ms| self.home.is_settled(channel, bucket, now_ms))
     }
 
     /// The buckets of the channel's directory in this slice of it, in this order of clustering, and where to go on if there
@@ -326,6 +328,8 @@ impl Local {
     }
 }
 
+/// Messages of one write: as many as are written, and later applied, between two breaths.
+pub(crate) const WRITE_ROWS_MAX: usize = 100;
 /// Messages of one write, bytes; a single message may have more. Far below the engine's largest mutation.
 pub(crate) const WRITE_BYTES_MAX: usize = CONTENT_BYTES_MAX;
 /// What a message adds to a write beside its content: its key, its author, its times, at most.
@@ -361,7 +365,7 @@ pub(crate) fn one(tables: &Tables, key: Vec<u8>, position: &[u8]) -> Read {
 
 /// Whether a live row is a message, and not only cells that an `UPDATE` left where there is none.
 pub(crate) fn is_message(row: RowRef<'_>) -> bool {
-    row.liveness().is_some()
+    row.has_liveness()
 }
 
 pub(crate) fn check_content(content: &str) -> Result<()> {
@@ -374,11 +378,5 @@ pub(crate) fn check_content(content: &str) -> Result<()> {
 /// The milliseconds since the epoch that an id gets at this timestamp of the engine, which never steps back, also across
 /// a restart.
 fn id_time(tables: &Tables, timestamp: i64) -> Result<u64> {
-    let now = runtime::time::unix_micros();
-    let micros = if timestamp > now.saturating_add(IDS_AHEAD_MAX) {
-        now
-    } else {
-        timestamp
-    };
-    tables.epoch.since(micros.div_euclid(1000))
+    tables.epoch.since(timestamp.div_euclid(1000))
 }

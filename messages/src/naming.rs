@@ -73,7 +73,7 @@ impl Local {
         if !claim {
             return Ok(Holder::Nobody);
         }
-        let timestamp = self.shard.timestamp();
+        let timestamp = self.shard.timestamp().await?;
         let mut row = RowBuilder::new();
         row.liveness(timestamp);
         row.cell(self.tables.name, timestamp, name.as_bytes());

@@ -209,6 +209,13 @@ impl Generator {
         MessageId::from_parts(time_ms, self.worker, sequence).ok_or_else(beyond)
     }
 
+    /// Gives no id of an earlier millisecond than this one from now on.
+    pub fn not_before(&mut self, time_ms: u64) {
+        if time_ms > self.time_ms {
+            (self.time_ms, self.next_sequence) = (time_ms, 0);
+        }
+    }
+
     /// Gives the id that [`peek`](Self::peek) has shown.
     ///
     /// # Panics

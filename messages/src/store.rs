@@ -52,7 +52,7 @@ impl Messages {
     /// seconds per GB of log.
     ///
     /// # Errors
-    /// [`Error::Engine`] says what to change, or names the damaged file; nothing is changed on disk then.
+    /// [`Error::Engine`] says what to change, or names the damaged file; nothing is lost then, as [`Store::open`] tells.
     /// [`Error::OtherTable`].
     ///
     /// # Cancellation
@@ -106,13 +106,14 @@ impl Messages {
     }
 
     /// Closes the store: calls under way end, everything is flushed, nothing is left to replay. Other clones then get
-    /// [`engine::Error::Closed`].
+    /// [`engine::Error::Closed`]. A second call waits for the first to end, and gives what that gave.
     ///
     /// # Errors
-    /// [`Error::Engine`]: what kept it from closing cleanly. Nothing acknowledged is lost: the next opening replays the logs.
+    /// [`Error::Engine`]: what kept it from closing cleanly, as [`Store::close`]. Nothing acknowledged is lost: the next opening
+    /// replays the logs.
     ///
     /// # Cancellation
-    /// The store may stay half closed; drop it.
+    /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
     pub async fn close(&self) -> Result<()> {
         Ok(self.store.close().await?)
     }
@@ -243,6 +244,54 @@ impl Messages {
             self.home_of(channel),
             move |home| async move { home.get(channel, id).await },
         )
+    }
+
+    /// Deletes messages by their ids, and gives how many there were, as [`Local::delete_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_many(
+        &self,
+        channel: i64,
+        ids: Vec<MessageId>,
+        author: Option<i64>,
+    ) -> impl Future<Output = Result<u64>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.delete_many(channel, ids, author).await
+        })
+    }
+
+    /// Deletes all messages of a channel between two ids, as [`Local::delete_between`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_between(
+        &self,
+        channel: i64,
+        after: Option<MessageId>,
+        before: Option<MessageId>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.delete_between(channel, after, before).await
+        })
+    }
+
+    /// Deletes all messages of a channel, as [`Local::delete_between`] without ids.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_channel(&self, channel: i64) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.delete_between(channel, None, None)
+    }
+
+    /// Deletes all messages in the bucket of this one, as [`Local::delete_bucket`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_bucket(&self, channel: i64, of: MessageId) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.delete_bucket(channel, of).await
+        })
     }
 
     /// Imports messages of one channel, as [`Local::import`].

@@ -111,11 +111,12 @@ async fn scroll(messages: &Messages, channel: i64, mut history: History) -> Vec<
         }
         let last = page.last_id().unwrap();
         assert_eq!(last, all.last().map(|(id, ..)| *id).filter(|_| !page.is_empty()));
-        if !page.has_more() {
+        let Some(next) = page.next().unwrap() else {
+            assert!(!page.has_more());
             return all;
-        }
+        };
         assert!(page.len() == history.limit, "a page with more behind it is full");
-        history = history.from(last.unwrap());
+        history = next;
     }
 }
 
@@ -404,6 +405,150 @@ fn an_author_changes_only_own_messages_and_content_is_bounded() {
             "a page of long messages is cut: {}",
             page.len()
         );
+    });
+}
+
+#[test]
+fn many_messages_are_deleted_at_once() {
+    with_store(hourly(), |messages| async move {
+        let file: Vec<_> = (0..700).map(|n| import_of(n * 20_000, 0, &n.to_string())).collect();
+        messages.import(1, file.clone()).await.unwrap();
+        let ids: Vec<MessageId> = file.iter().map(|message| message.id).collect();
+        messages.delete(1, ids[3], None).await.unwrap();
+        // Every other one, over four buckets and more than one write; one is gone, one never was, one is named twice.
+        let mut some: Vec<MessageId> = ids.iter().copied().step_by(2).collect();
+        some.extend([ids[3], ids[4], import_id(Epoch::DEFAULT, E + 7, 5).unwrap()]);
+        assert_eq!(
+            messages.delete_many(1, some.clone(), Some(6)).await.unwrap(),
+            0,
+            "another author's"
+        );
+        assert_eq!(messages.delete_many(1, some.clone(), Some(5)).await.unwrap(), 350);
+        assert_eq!(messages.delete_many(1, some, None).await.unwrap(), 0, "deleted before");
+        let left = scroll(&messages, 1, History::oldest(50)).await;
+        let expected: Vec<String> = (1..700).step_by(2).filter(|n| *n != 3).map(|n| n.to_string()).collect();
+        assert_eq!(
+            left.iter().map(|(_, content, _)| content.clone()).collect::<Vec<_>>(),
+            expected
+        );
+        let again = messages.import(1, file).await.unwrap();
+        assert_eq!(again, Imported { added: 0, present: 700 });
+    });
+}
+
+#[test]
+fn a_bucket_a_range_and_a_channel_are_deleted() {
+    with_store(hourly(), |messages| async move {
+        // Four hours, and one message of a time to come.
+        let file: Vec<_> = (0..720).map(|n| import_of(n * 20_000, 0, &n.to_string())).collect();
+        messages.import(1, file.clone()).await.unwrap();
+        let to_come = import_of(50 * 365 * 24 * HOUR, 0, "to come");
+        let later = import_of(50 * 365 * 24 * HOUR, 1, "later");
+        messages.import(1, vec![to_come.clone()]).await.unwrap();
+        messages.import(2, file.clone()).await.unwrap();
+        let contents = async |channel| {
+            let all = scroll(&messages, channel, History::oldest(100)).await;
+            all.into_iter().map(|(_, content, _)| content).collect::<Vec<_>>()
+        };
+        let expected = |kept: &dyn Fn(usize) -> bool| {
+            let numbers = (0..720).filter(|n| kept(*n)).map(|n| n.to_string());
+            numbers.chain(["to come".to_owned()]).collect::<Vec<_>>()
+        };
+        messages.delete_bucket(1, file[200].id).await.unwrap();
+        assert_eq!(
+            contents(1).await,
+            expected(&|n| !(180..360).contains(&n)),
+            "the second hour"
+        );
+        // From the third hour into the fourth, the ends not.
+        messages
+            .delete_between(1, Some(file[400].id), Some(file[600].id))
+            .await
+            .unwrap();
+        let kept = |n| !(180..360).contains(&n) && !(401..600).contains(&n);
+        assert_eq!(contents(1).await, expected(&kept));
+        let between = async |after: Option<usize>, before: Option<usize>| {
+            let id = |n: Option<usize>| n.map(|n| file[n].id);
+            messages.delete_between(1, id(after), id(before)).await.unwrap();
+        };
+        for (after, before) in [(600, 400), (50, 40), (50, 50), (50, 51)] {
+            between(Some(after), Some(before)).await;
+            assert_eq!(
+                contents(1).await,
+                expected(&kept),
+                "nothing lies between {after} and {before}"
+            );
+        }
+        between(None, Some(10)).await;
+        let kept = |n| kept(n) && n >= 10;
+        assert_eq!(contents(1).await, expected(&kept));
+        between(Some(700), None).await;
+        let mut without = expected(&|n| kept(n) && n <= 700);
+        without.pop();
+        assert_eq!(contents(1).await, without, "the one to come as well");
+        let sent = messages.send(1, 5, "sent".to_owned()).await.unwrap();
+        messages.import(1, vec![later.clone()]).await.unwrap();
+        messages.delete_channel(1).await.unwrap();
+        assert_eq!(contents(1).await, Vec::<String>::new());
+        assert!(messages.get(1, later.id).await.unwrap().is_none());
+        assert!(messages.get(1, to_come.id).await.unwrap().is_none());
+        assert!(matches!(
+            messages.edit(1, sent, None, "back?".to_owned()).await,
+            Err(Error::NotFound { .. })
+        ));
+        assert_eq!(contents(2).await.len(), 720, "the other channel is as it was");
+        // Nothing comes back by a second import, and what is sent now stays.
+        messages.import(1, vec![file[0].clone(), to_come]).await.unwrap();
+        messages.send(1, 5, "new".to_owned()).await.unwrap();
+        assert_eq!(contents(1).await, ["new"]);
+    });
+}
+
+/// Behind more tombstones than a page may meet it ends there, and the cursor goes on.
+#[test]
+fn scrolling_goes_on_behind_many_deleted_messages() {
+    let dir = folder();
+    runtime::block_on(async {
+        let open = || {
+            let config = Config {
+                tombstone_failure_threshold: 20,
+                ..config(dir.path())
+            };
+            Messages::open_with(config, hourly())
+        };
+        // Two buckets, in files; what is deleted is in memory, so that each message meets its tombstone only when read.
+        let file = (0..300).map(|n| import_of(n * 20_000, 0, &n.to_string()));
+        let messages = open().await.unwrap();
+        messages.import(1, file.clone().collect()).await.unwrap();
+        messages.close().await.unwrap();
+        let messages = open().await.unwrap();
+        for (n, message) in file.enumerate() {
+            if n % 60 != 7 {
+                messages.delete(1, message.id, None).await.unwrap();
+            }
+        }
+        let kept: Vec<String> = (0..300).filter(|n| n % 60 == 7).map(|n| n.to_string()).collect();
+        for oldest_first in [false, true] {
+            let (mut found, mut short) = (Vec::new(), 0);
+            let mut next = Some(History {
+                oldest_first,
+                ..History::newest(3)
+            });
+            while let Some(history) = next {
+                let page = messages.history(1, history).await.unwrap();
+                found.extend(page.messages().map(|message| message.unwrap().content.to_owned()));
+                next = page.next().unwrap();
+                assert_eq!(next.is_some(), page.has_more());
+                short += u32::from(next.is_some() && page.len() < 3);
+            }
+            if !oldest_first {
+                found.reverse();
+            }
+            assert_eq!(found, kept);
+            assert!(short > 5, "{short} pages were cut");
+        }
+        assert_eq!(messages.summary(1).await.unwrap().messages, 5);
+        messages.close().await.unwrap();
     });
 }
 

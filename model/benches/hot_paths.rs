@@ -8,8 +8,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
 use scrollback_model::{
-    ColumnId, Columns, CqlType, Deletion, Direction, Item, Live, Merge, MutationBuilder, MutationRef, Peek, RowBuilder,
-    RowRef, RowSource, Schema, Step, TableId, live_row, merge_rows, token_of,
+    ColumnId, Columns, CqlType, Deletion, Direction, Item, Live, Merge, MutationBuilder, MutationRef, Peek, ReadTime,
+    RowBuilder, RowRef, RowSource, Schema, Step, TableId, live_row, merge_rows, token_of,
 };
 
 const NOW: i64 = 1_700_000_000_000_000;
@@ -181,7 +181,9 @@ fn page(c: &mut Criterion) {
     let mut out = Vec::new();
     group.bench_function("live_row", |b| {
         b.iter(|| {
-            let live = |row: &Vec<u8>, out: &mut Vec<u8>| live_row(RowRef::trusted(row), 1, Columns::All, out).live;
+            let live = |row: &Vec<u8>, out: &mut Vec<u8>| {
+                live_row(RowRef::trusted(row), ReadTime::at(1), Columns::All, out).live
+            };
             all.iter()
                 .filter(|(_, row)| live(black_box(row), &mut out) == Live::Whole)
                 .count()

@@ -25,6 +25,7 @@ mod row;
 mod schema;
 mod stream;
 mod token;
+mod ttl;
 mod types;
 pub mod varint;
 
@@ -34,12 +35,13 @@ pub use ids::{ColumnId, TableId};
 pub use merge::{Merge, MergeCounts, Step};
 pub use mutation::{Mutation, MutationBuilder, MutationRef, RangeIter, RowIter};
 pub use row::{
-    CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, RowBuilder, RowRef, Shadowed, live_row, merge_rows,
-    shadow_row,
+    CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, ReadTime, RowBuilder, RowRef, Shadowed, live_row,
+    merge_rows, shadow_row,
 };
 pub use schema::{
     ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder, TableOptions,
 };
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, shard_of, token_of};
+pub use ttl::{Expiry, TTL_MAX};
 pub use types::{CqlType, TYPE_DEPTH_MAX, Value};

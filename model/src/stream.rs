@@ -205,4 +205,11 @@ pub trait RowSource {
     /// keys at or above it; `None`: no bound). Stops at any range change of this source. May do nothing.
     /// Returns the number of rows passed over.
     fn skip_covered(&mut self, timestamp: i64, until: Option<&[u8]>) -> u64;
+
+    /// Passes over a dead run, rows or whole unread blocks of rows that are row tombstones and nothing else
+    /// ([`RowRef::is_row_tombstone`](crate::RowRef::is_row_tombstone)); `until` as above. Stops at any range change of this
+    /// source. May do nothing. Returns the number of rows passed over.
+    fn skip_dead(&mut self, _until: Option<&[u8]>) -> u64 {
+        0
+    }
 }

@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use scrollback_model::{
-    ColumnId, Columns, Deletion, Direction, Item, Live, Merge, MutationBuilder, MutationRef, Peek, RowBuilder, RowRef,
-    RowSource, Step, TableId, live_row,
+    ColumnId, Columns, Deletion, Direction, Item, Live, Merge, MutationBuilder, MutationRef, Peek, ReadTime,
+    RowBuilder, RowRef, RowSource, Step, TableId, live_row,
 };
 
 /// The system's allocator, with a count. This file has one test, so no other counts with it.
@@ -119,7 +119,7 @@ fn hot_paths_do_not_allocate() {
                 let mut whole = 0;
                 while merge.step() == Step::Item {
                     if let Item::Row { row, .. } = merge.item() {
-                        whole += u32::from(live_row(row, 1, Columns::All, &mut out).live == Live::Whole);
+                        whole += u32::from(live_row(row, ReadTime::at(1), Columns::All, &mut out).live == Live::Whole);
                     }
                 }
                 whole

@@ -16,6 +16,8 @@ pub enum Break {
     ReleaseBeforeManifest,
     /// A directory is not synced after create, rename or remove.
     SkipDirSync,
+    /// Replay delivers what a killed process wrote without syncing it.
+    SkipReplaySync,
     /// Replay accepts records whose checksum is wrong.
     IgnoreReplayChecksum,
     /// Replay applies, out of order, what was flushed already.
@@ -38,16 +40,25 @@ pub enum Break {
     CacheSetsStaleFills,
     /// Eviction from a run of the row cache leaves its floor where it was.
     CacheTrimKeepsFloor,
+    /// A run of row tombstones takes along what other sources have between its keys.
+    DeadRunsSwallow,
+    /// A page that was cut because of its tombstones says that nothing follows.
+    CutEndsSlice,
+    /// A read sees what has expired.
+    ExpiredStays,
+    /// A read joins an identical one that began before its partition was written to.
+    JoinsStaleReads,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 16] = [
+    pub const ALL: [Break; 21] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
         Break::ReleaseBeforeManifest,
         Break::SkipDirSync,
+        Break::SkipReplaySync,
         Break::IgnoreReplayChecksum,
         Break::ReplayFlushedOutOfOrder,
         Break::NoPartitionHeads,
@@ -59,6 +70,10 @@ impl Break {
         Break::CachePublishesLate,
         Break::CacheSetsStaleFills,
         Break::CacheTrimKeepsFloor,
+        Break::DeadRunsSwallow,
+        Break::CutEndsSlice,
+        Break::ExpiredStays,
+        Break::JoinsStaleReads,
     ];
 
     /// The name on command lines.
@@ -69,6 +84,7 @@ impl Break {
             Break::ApplyBeforeSync => "apply-before-sync",
             Break::ReleaseBeforeManifest => "release-before-manifest",
             Break::SkipDirSync => "skip-dir-sync",
+            Break::SkipReplaySync => "skip-replay-sync",
             Break::IgnoreReplayChecksum => "ignore-replay-checksum",
             Break::ReplayFlushedOutOfOrder => "replay-flushed-out-of-order",
             Break::NoPartitionHeads => "no-partition-heads",
@@ -80,6 +96,10 @@ impl Break {
             Break::CachePublishesLate => "cache-publishes-late",
             Break::CacheSetsStaleFills => "cache-sets-stale-fills",
             Break::CacheTrimKeepsFloor => "cache-trim-keeps-floor",
+            Break::DeadRunsSwallow => "dead-runs-swallow",
+            Break::CutEndsSlice => "cut-ends-slice",
+            Break::ExpiredStays => "expired-stays",
+            Break::JoinsStaleReads => "joins-stale-reads",
         }
     }
 
@@ -91,6 +111,7 @@ impl Break {
             Break::ApplyBeforeSync => "a write becomes visible before its log group is durable",
             Break::ReleaseBeforeManifest => "log segments are released before the manifest names the sstable",
             Break::SkipDirSync => "directories are not synced after create, rename and remove",
+            Break::SkipReplaySync => "replay delivers what a killed process wrote without syncing it",
             Break::IgnoreReplayChecksum => "replay accepts records whose checksum is wrong",
             Break::ReplayFlushedOutOfOrder => "replay applies what was flushed already, out of order",
             Break::NoPartitionHeads => "reads open their sources without asking for partition heads",
@@ -104,6 +125,12 @@ impl Break {
                 "a fill of the row cache is kept although its partition was flushed meanwhile"
             }
             Break::CacheTrimKeepsFloor => "eviction from a run of the row cache leaves its floor where it was",
+            Break::DeadRunsSwallow => {
+                "a run of row tombstones takes along what other sources have at and between its keys"
+            }
+            Break::CutEndsSlice => "a page that was cut because of its tombstones says that nothing follows",
+            Break::ExpiredStays => "a read sees what has expired",
+            Break::JoinsStaleReads => "a read joins an identical one that began before its partition was written to",
         }
     }
 

@@ -192,10 +192,12 @@ pub struct Edit {
     pub author: Option<String>,
 }
 
-/// Delete a message.
+/// Delete a message, or many of a channel.
 ///
-/// A message that is not there, or was deleted before: status 1.
+/// A message that is not there, or was deleted before: status 1. With --bucket and --all nothing is looked at, and
+/// nothing to delete is no error.
 #[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("which").required(true)))]
 pub struct Delete {
     #[command(flatten)]
     pub data: Data,
@@ -203,10 +205,16 @@ pub struct Delete {
     #[arg(long, value_name = "NAME")]
     pub channel: String,
     /// The message's id.
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    pub id: MessageId,
-    /// The author who must have written it; another one's message is not deleted.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, group = "which")]
+    pub id: Option<MessageId>,
+    /// All messages in the bucket (ten days, if the store was not made otherwise) in which a message with this id lies.
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, group = "which")]
+    pub bucket: Option<MessageId>,
+    /// All messages of the channel.
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// The author who must have written the message; another one's is not deleted.
+    #[arg(long, value_name = "NAME", requires = "id")]
     pub author: Option<String>,
 }
 
@@ -255,6 +263,8 @@ pub enum Bench {
     Ingest(BenchIngest),
     /// The newest 50 messages of a channel, from memory or, with --cold, from table files.
     Page(BenchPage),
+    /// The newest 50 messages of a channel behind many that were deleted one by one.
+    Deleted(BenchDeleted),
     /// Durable writes while memtables of --memtable-bytes are flushed, beside the same writes without a flush.
     Flush(Workload),
     /// Opening a store whose --messages are all in the log and in no table file, as after a crash.
@@ -301,6 +311,19 @@ pub struct BenchIngest {
     /// Flush everything to table files within the measured time.
     #[arg(long)]
     pub flush: bool,
+}
+
+/// `bench deleted`
+#[derive(Args, Debug)]
+pub struct BenchDeleted {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Messages deleted.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub deleted: u64,
+    /// Channels measured in each state; the median is told.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
 }
 
 /// `bench page`

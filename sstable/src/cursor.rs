@@ -84,6 +84,25 @@ enum Front {
     End,
 }
 
+/// What a reader has the cursor pass over.
+#[derive(Clone, Copy, Debug)]
+enum Unwanted {
+    /// Rows in which everything is as old as this, or older.
+    Covered(i64),
+    /// Row tombstones.
+    Dead,
+}
+
+impl Unwanted {
+    /// Whether all rows of a block are such.
+    fn is_all_of(self, entry: &IndexEntry<'_>) -> bool {
+        match self {
+            Unwanted::Covered(timestamp) => entry.is_covered(timestamp),
+            Unwanted::Dead => entry.dead_rows == entry.rows,
+        }
+    }
+}
+
 impl Cursor {
     pub(crate) fn new(table: Table, token: Token, key: &[u8], slice: Slice, direction: Direction) -> Self {
         let mut bound = slice.first(direction).to_vec();
@@ -433,10 +452,10 @@ impl Cursor {
         &self,
         entry: &IndexEntry<'_>,
         next: Option<First<'_>>,
-        timestamp: i64,
+        unwanted: Unwanted,
         until: Option<&[u8]>,
     ) -> Option<u64> {
-        if entry.range_changes || !entry.is_covered(timestamp) {
+        if entry.range_changes || !unwanted.is_all_of(entry) {
             return None;
         }
         let mine = self.is_mine(entry.first);
@@ -465,20 +484,20 @@ impl Cursor {
     }
 
     /// Passes over the unread block that the cursor is pending at, if it may.
-    fn pass_block(&mut self, timestamp: i64, until: Option<&[u8]>) -> Option<u64> {
+    fn pass_block(&mut self, unwanted: Unwanted, until: Option<&[u8]>) -> Option<u64> {
         let table = self.table.clone();
         match &self.at {
             At::Block { group, index, i } => {
                 let (group, index, i) = (*group, index.clone(), *i);
                 let next = index.first(i + 1).or_else(|| table.top().first(group + 1));
-                let rows = self.passable(&index.get(i)?, next, timestamp, until)?;
+                let rows = self.passable(&index.get(i)?, next, unwanted, until)?;
                 self.leave(group, index, i);
                 Some(rows)
             }
             At::Group(group) => {
                 let group = *group;
                 let entry = table.top().get(group)?;
-                let rows = self.passable(&entry, table.top().first(group + 1), timestamp, until)?;
+                let rows = self.passable(&entry, table.top().first(group + 1), unwanted, until)?;
                 if self.direction == Direction::Forward || self.leave_backward(entry.first) {
                     self.next_group(group);
                 }
@@ -554,12 +573,22 @@ impl RowSource for Cursor {
         }
     }
 
-    /// Rows of blocks that are passed over unread are counted whole, also where the slice begins or ends inside such a block.
     fn skip_covered(&mut self, timestamp: i64, until: Option<&[u8]>) -> u64 {
+        self.skip(Unwanted::Covered(timestamp), until)
+    }
+
+    fn skip_dead(&mut self, until: Option<&[u8]>) -> u64 {
+        self.skip(Unwanted::Dead, until)
+    }
+}
+
+impl Cursor {
+    /// Rows of blocks that are passed over unread are counted whole, also where the slice begins or ends inside such a block.
+    fn skip(&mut self, unwanted: Unwanted, until: Option<&[u8]>) -> u64 {
         let mut passed = 0;
         while !self.opening {
             match (self.front, &self.at) {
-                (Front::Pending, _) => match self.pass_block(timestamp, until) {
+                (Front::Pending, _) => match self.pass_block(unwanted, until) {
                     Some(rows) => passed += rows,
                     None => break,
                 },
@@ -573,9 +602,12 @@ impl RowSource for Cursor {
                         Direction::Forward => position < until,
                         Direction::Reverse => position >= until,
                     });
-                    let covered =
-                        rows.max_timestamp <= timestamp || row_of(rows.block.value(body)).max_timestamp() <= timestamp;
-                    if !within || !covered {
+                    let row = || row_of(rows.block.value(body));
+                    let is_unwanted = match unwanted {
+                        Unwanted::Covered(by) => rows.max_timestamp <= by || row().max_timestamp() <= by,
+                        Unwanted::Dead => row().is_row_tombstone(),
+                    };
+                    if !within || !is_unwanted {
                         break;
                     }
                     passed += 1;

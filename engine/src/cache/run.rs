@@ -12,7 +12,7 @@
 //!
 //! Runs are never changed: those that read one keep it as it is. A longer or a shorter one shares its chunks.
 
-use model::{CellKind, Columns, Deletion, Live, RowRef, live_row};
+use model::{CellKind, Columns, Deletion, Live, ReadTime, RowRef, live_row};
 use runtime::Break;
 use std::rc::Rc;
 
@@ -215,6 +215,16 @@ impl Run {
 
     /// The first slot at or behind `position`: a change there counts only as behind it if `with_change`.
     pub(super) fn place_of(&self, position: &[u8], with_change: bool) -> Place {
+        // A page of the newest rows begins and ends here: no chunk is touched for it.
+        if position.is_empty() {
+            return self.settled(Place { chunk: 0, slot: 0 });
+        }
+        if *position >= *self.floor {
+            return Place {
+                chunk: self.chunks.len(),
+                slot: 0,
+            };
+        }
         let after = self.chunks.partition_point(|chunk| *chunk.start <= *position);
         let Some(at) = after.checked_sub(1) else {
             return Place { chunk: 0, slot: 0 };
@@ -359,7 +369,7 @@ impl Builder {
         }
         let mut stripped = Vec::new();
         let row = match runtime::broken(Break::CacheForgetsTombstones) {
-            true => match live_row(row, 0, Columns::All, &mut stripped).live {
+            true => match live_row(row, ReadTime::at(0), Columns::All, &mut stripped).live {
                 Live::Part => RowRef::trusted(&stripped),
                 Live::Whole | Live::Dead => row,
             },

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use format::{Damage, Inspection, Invalid, RecordKind};
 use runtime::disk::{self, Buf, CreateOptions, File};
 use state::{Edit, State};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const NEW_NAME: &str = "MANIFEST.new";
 /// Smallest preallocation, bytes.
 const CAPACITY_MIN: u64 = 1 << 20;
 /// A manifest larger than this is foreign or damaged, bytes.
-const FILE_MAX: u64 = 1 << 30;
+pub(crate) const FILE_MAX: u64 = 1 << 30;
 
 /// The open manifest; only shard 0 has one.
 pub struct Manifest {
@@ -38,6 +39,18 @@ pub struct Manifest {
     capacity: u64,
     state: State,
     failed: bool,
+}
+
+/// Refuses a manifest that is too long to be one, before any of it is read.
+pub(crate) fn check_len(path: &Path, len: u64) -> Result<()> {
+    if len <= FILE_MAX {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        path: path.to_owned(),
+        offset: FILE_MAX,
+        what: format!("a manifest of {len} bytes; it is never longer than {FILE_MAX}"),
+    })
 }
 
 /// Turns damage of a manifest into the error that names it.
@@ -68,10 +81,7 @@ impl Manifest {
         }
         let file = File::open_read(&path).await?;
         let len = file.len().await?;
-        if len > FILE_MAX {
-            let what = format!("a manifest of {len} bytes; it is never longer than {FILE_MAX}");
-            return Err(Error::Corrupt { path, offset: 0, what });
-        }
+        check_len(&path, len)?;
         let mut bytes = Vec::with_capacity(usize::try_from(len).expect("at most FILE_MAX"));
         while (bytes.len() as u64) < len {
             let rest = usize::try_from(len - bytes.len() as u64).expect("at most FILE_MAX");
@@ -246,7 +256,7 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<(State, Inspection), Damage> {
     Ok((state, found))
 }
 
-/// Number of shards of the store in `dir`, if there is one: read before any shard runs.
+/// Number of shards of the store in `dir`, if there is one: read before any shard runs, by whoever has locked the directory.
 ///
 /// # Errors
 /// As [`Manifest::read`].
@@ -256,24 +266,20 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<(State, Inspection), Damage> {
 )]
 pub(crate) fn present_shards(dir: &Path) -> Result<Option<u16>> {
     let path = dir.join(FILE_NAME);
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let (state, _) = parse(&bytes).map_err(|damage| damaged(&path, damage))?;
-            Ok(Some(state.shards))
-        }
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(source) => Err(Error::Io {
-            op: "read",
-            path,
-            offset: 0,
-            source: Arc::new(source),
-        }),
-    }
+    let failed = |source| Error::Io {
+        op: "read",
+        path: path.clone(),
+        offset: 0,
+        source: Arc::new(source),
+    };
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    check_len(&path, file.metadata().map_err(failed)?.len())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    let (state, _) = parse(&bytes).map_err(|damage| damaged(&path, damage))?;
+    Ok(Some(state.shards))
 }

@@ -4,6 +4,7 @@
 //! shortened.
 
 use super::format::put_edit;
+use crate::layout::GENERATIONS_END;
 use commitlog::LogPosition;
 use model::{Schema, TableId, varint};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub struct FileRecord {
 }
 
 /// One shard's commit log, as the manifest knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRecord {
     /// Segments below are covered by sstables; their files are spares.
     pub floor: u64,
@@ -52,7 +53,7 @@ pub enum Edit {
         value: Vec<u8>,
     },
     /// A table was created.
-    CreateTable(Schema),
+    CreateTable(Box<Schema>),
     /// An sstable became part of the store.
     AddFile(FileRecord),
     /// An sstable is no longer part of the store.
@@ -76,6 +77,11 @@ pub enum Edit {
         /// Its state.
         log: LogRecord,
     },
+    /// The store gives no timestamp above this one, Unix microseconds, until it says so here.
+    TimestampsUpTo {
+        /// The bound; it is only ever raised.
+        micros: i64,
+    },
 }
 
 const IDENTITY: u64 = 1;
@@ -85,6 +91,7 @@ const ADD_FILE: u64 = 4;
 const REMOVE_FILE: u64 = 5;
 const FLUSHED_UP_TO: u64 = 6;
 const LOG: u64 = 7;
+const TIMESTAMPS_UP_TO: u64 = 8;
 
 impl Edit {
     /// Appends the edit's bytes.
@@ -131,6 +138,10 @@ impl Edit {
                 body.push(u8::from(log.clean));
                 LOG
             }
+            Edit::TimestampsUpTo { micros } => {
+                varint::put_i64(&mut body, *micros);
+                TIMESTAMPS_UP_TO
+            }
         };
         put_edit(out, tag, &body);
     }
@@ -144,6 +155,10 @@ impl Edit {
         fn int<T: TryFrom<u64>>(body: &mut &[u8]) -> Result<T, &'static str> {
             T::try_from(varint::get_u64(body).ok_or(SHORT)?).map_err(|_| "an edit's number is out of range")
         }
+        let generation = |body: &mut &[u8]| match int(body)? {
+            generation if generation < GENERATIONS_END => Ok(generation),
+            _ => Err("a generation is out of range"),
+        };
         let tag = varint::get_u64(payload).ok_or(SHORT)?;
         let mut body = varint::get_bytes(payload).ok_or(SHORT)?;
         let body = &mut body;
@@ -169,17 +184,19 @@ impl Edit {
             CREATE_TABLE => {
                 let schema = Schema::decode(body).map_err(|_| "a table's schema cannot be read")?;
                 *body = &[];
-                Edit::CreateTable(schema)
+                Edit::CreateTable(Box::new(schema))
             }
             ADD_FILE => Edit::AddFile(FileRecord {
                 table: TableId(int(body)?),
                 shard: int(body)?,
-                generation: int(body)?,
+                generation: generation(body)?,
                 bytes: int(body)?,
                 token_first: varint::get_i64(body).ok_or(SHORT)?,
                 token_last: varint::get_i64(body).ok_or(SHORT)?,
             }),
-            REMOVE_FILE => Edit::RemoveFile { generation: int(body)? },
+            REMOVE_FILE => Edit::RemoveFile {
+                generation: generation(body)?,
+            },
             FLUSHED_UP_TO => Edit::FlushedUpTo {
                 shard: int(body)?,
                 table: TableId(int(body)?),
@@ -200,6 +217,9 @@ impl Edit {
                     },
                 }
             }
+            TIMESTAMPS_UP_TO => Edit::TimestampsUpTo {
+                micros: varint::get_i64(body).ok_or(SHORT)?,
+            },
             _ => return Err("an edit of a newer release"),
         };
         if body.is_empty() {
@@ -225,11 +245,20 @@ pub struct State {
     pub files: BTreeMap<u64, FileRecord>,
     /// How far each (log, table) is in sstables.
     pub flushed: BTreeMap<(u16, TableId), LogPosition>,
-    /// The logs.
+    /// The logs of the shards that have ever been about to serve; see [`log`](Self::log).
     pub logs: BTreeMap<u16, LogRecord>,
+    /// No timestamp above this one was given, Unix microseconds.
+    pub timestamps_up_to: i64,
 }
 
 impl State {
+    /// A shard's log. One without a record has never had a segment: the record comes first.
+    #[must_use]
+    pub fn log(&self, shard: u16) -> LogRecord {
+        let none = LogRecord { floor: 1, clean: true };
+        self.logs.get(&shard).copied().unwrap_or(none)
+    }
+
     /// Applies the edits of one record.
     ///
     /// # Errors
@@ -258,7 +287,7 @@ impl State {
             }
             Edit::Property { key, value } if value.is_empty() => drop(self.properties.remove(&key)),
             Edit::Property { key, value } => drop(self.properties.insert(key, value)),
-            Edit::CreateTable(schema) => drop(self.tables.insert(schema.id, schema)),
+            Edit::CreateTable(schema) => drop(self.tables.insert(schema.id, *schema)),
             Edit::AddFile(file) => {
                 if self.files.insert(file.generation, file).is_some() {
                     return Err("an sstable is added twice");
@@ -286,6 +315,7 @@ impl State {
                 self.flushed
                     .retain(|&(of, _), position| of != shard || position.segment >= floor);
             }
+            Edit::TimestampsUpTo { micros } => self.timestamps_up_to = self.timestamps_up_to.max(micros),
         }
         Ok(())
     }
@@ -302,11 +332,15 @@ impl State {
             key: key.clone(),
             value: value.clone(),
         }));
-        edits.extend(self.tables.values().cloned().map(Edit::CreateTable));
+        let schemas = self.tables.values().cloned().map(Box::new);
+        edits.extend(schemas.map(Edit::CreateTable));
         edits.extend(self.files.values().cloned().map(Edit::AddFile));
         edits.extend(self.logs.iter().map(|(&shard, &log)| Edit::Log { shard, log }));
         let flushed = self.flushed.iter();
         edits.extend(flushed.map(|(&(shard, table), &position)| Edit::FlushedUpTo { shard, table, position }));
+        edits.push(Edit::TimestampsUpTo {
+            micros: self.timestamps_up_to,
+        });
         edits
     }
 
@@ -359,6 +393,7 @@ mod tests {
                 shard: 1,
                 log: LogRecord { floor: 4, clean: false },
             },
+            Edit::TimestampsUpTo { micros: 1 << 50 },
             Edit::FlushedUpTo {
                 shard: 1,
                 table: TableId(3),

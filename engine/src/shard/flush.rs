@@ -138,10 +138,6 @@ impl Shard {
             Ok(file) => file,
             Err(error) => {
                 stage.discard().await;
-                // The file is in no manifest; if it cannot be removed now, opening the store moves it to the orphans.
-                if disk::exists(&path).await.unwrap_or(false) {
-                    drop(disk::remove(&path).await);
-                }
                 return Err(NotAdded::GivenUp(error));
             }
         };
@@ -208,25 +204,40 @@ impl Shard {
             block_bytes: self.config.block_bytes,
             ..sstable::WriterOptions::new(table.schema.id, self.host_id, generation)
         };
+        // A file that is there under this name is not ours to remove: nothing is, before this.
         let mut writer = sstable::Writer::create(path, options, sealed.bytes as u64).await?;
         if let Err(error) = self.write_memtable(table, sealed, &mut writer, stage).await {
-            // The first error is the one to tell; what abort leaves is removed with the file.
+            // The first error is the one to tell. What abort leaves is in no manifest: the next opening sets it aside.
             drop(writer.abort().await);
             return Err(error);
         }
         let summary = writer.seal().await?;
+        let opened = self.open_written(table, sealed, path, &summary).await;
+        if opened.is_err() {
+            drop(disk::remove(path).await);
+        }
+        opened
+    }
+
+    async fn open_written(
+        &self,
+        table: &TableState,
+        sealed: &Sealed,
+        path: &std::path::Path,
+        summary: &sstable::Summary,
+    ) -> Result<LiveFile> {
         if let Some(log) = self.log.get() {
             log.wait_durable(sealed.end).await?;
         }
         let record = FileRecord {
             table: table.schema.id,
             shard: self.id.0,
-            generation,
+            generation: summary.generation,
             bytes: summary.file_bytes,
             token_first: i64::MIN,
             token_last: i64::MAX,
         };
-        let table = sstable::Table::open(path, generation, summary.file_bytes, Rc::clone(&self.cache)).await?;
+        let table = sstable::Table::open(path, summary.generation, summary.file_bytes, Rc::clone(&self.cache)).await?;
         Ok(LiveFile { record, table })
     }
 

@@ -5,12 +5,15 @@
 //! opened. No borrow is held over an await.
 
 mod applied;
+mod clock;
 mod fill;
 mod flush;
+mod joined;
 mod read;
 mod recover;
 mod write;
 
+pub(crate) use clock::BOUND_AHEAD;
 pub(crate) use recover::{Boot, Booted};
 
 use crate::cache::RowCache;
@@ -20,7 +23,9 @@ use crate::node::{DirFaults, Node};
 use crate::stats::ShardStatistics;
 use crate::table::TableState;
 use applied::Applied;
+use clock::Clock;
 use commitlog::{Log, LogPosition};
+use joined::JoinedReads;
 use model::{Schema, TableId, Token};
 use runtime::ShardId;
 use runtime::sync::{Gate, Mutex, Notify};
@@ -33,8 +38,6 @@ use std::sync::Arc;
 
 /// Writers that may wait for room in one shard before further ones are refused at once.
 const WAITING_WRITERS_MAX: usize = 10_000;
-/// A client's own timestamp more than this ahead of the clock does not push the shard's timestamps, microseconds.
-const TIMESTAMP_AHEAD_MAX: i64 = 366 * 24 * 3600 * 1_000_000;
 
 /// The face of the engine on a shard's own thread. Outside, use [`Store`](crate::Store).
 pub struct Shard {
@@ -69,12 +72,14 @@ pub struct Shard {
     ended: Cell<bool>,
     writers: Gate,
     readers: Gate,
+    joined: Rc<JoinedReads>,
     poisoned: RefCell<Option<Error>>,
-    last_timestamp: Cell<i64>,
+    clock: Clock,
     next_generation: Cell<u64>,
     /// Below this the log is released; raised by flushes.
     log_floor: Cell<LogPosition>,
     counters: Counters,
+    warned_of_tombstones: Cell<Option<runtime::time::Instant>>,
     workers: RefCell<Vec<runtime::Task<()>>>,
     extensions: RefCell<Vec<Rc<dyn Any>>>,
     node: Option<Rc<Node>>,
@@ -86,6 +91,10 @@ pub(crate) struct Counters {
     pub writes: Cell<u64>,
     pub written_bytes: Cell<u64>,
     pub reads: Cell<u64>,
+    pub reads_joined: Cell<u64>,
+    pub tombstones: Cell<u64>,
+    pub tombstone_warnings: Cell<u64>,
+    pub tombstone_failures: Cell<u64>,
     pub flushes: Cell<u64>,
     pub flushed_bytes: Cell<u64>,
     pub flush_failures: Cell<u64>,
@@ -143,15 +152,6 @@ impl Shard {
             .cloned()
     }
 
-    /// A timestamp in microseconds since the Unix epoch, larger than all that this shard has given and, but for
-    /// those more than a year ahead of the clock, all that the store held when it was opened.
-    #[must_use]
-    pub fn timestamp(&self) -> i64 {
-        let next = runtime::time::unix_micros().max(self.last_timestamp.get() + 1);
-        self.last_timestamp.set(next);
-        next
-    }
-
     /// State that a layer above keeps on this shard: one value per type, made at the first call.
     pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
         let present = self
@@ -192,15 +192,6 @@ impl Shard {
         self.log.get().expect("the log is open once the shard serves")
     }
 
-    /// Observes a timestamp that is on disk, so that new ones exceed it.
-    fn saw_timestamp(&self, timestamp: i64) {
-        if timestamp > self.last_timestamp.get()
-            && timestamp <= runtime::time::unix_micros().saturating_add(TIMESTAMP_AHEAD_MAX)
-        {
-            self.last_timestamp.set(timestamp);
-        }
-    }
-
     /// Stops taking writes for good and tells those who wait.
     fn poison(&self, error: &Error) {
         let what = error.to_string();
@@ -235,6 +226,10 @@ impl Shard {
             writes: self.counters.writes.get(),
             written_bytes: self.counters.written_bytes.get(),
             reads: self.counters.reads.get(),
+            reads_joined: self.counters.reads_joined.get(),
+            tombstones: self.counters.tombstones.get(),
+            tombstone_warnings: self.counters.tombstone_warnings.get(),
+            tombstone_failures: self.counters.tombstone_failures.get(),
             flushes: self.counters.flushes.get(),
             flushed_bytes: self.counters.flushed_bytes.get(),
             flush_failures: self.counters.flush_failures.get(),

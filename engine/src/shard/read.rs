@@ -1,29 +1,37 @@
 //! The life of a read on its shard (DESIGN §7):
 //!
-//! 1. Snapshots of the memtables' partition and of the list of sstables are taken in one step: a page is one moment,
+//! 1. If the same read is under way and the partition has not been written to since it began, its page is shared
+//!    ([`super::joined`]).
+//! 2. Snapshots of the memtables' partition and of the list of sstables are taken in one step: a page is one moment,
 //!    whatever is written or flushed while it is read.
-//! 2. Sstables with `partition_heads` are asked for the partition's deletion and static row first.
-//! 3. What the row cache's run of the partition knows is not asked of them ([`crate::cache`]).
-//! 4. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
+//! 3. Sstables with `partition_heads` are asked for the partition's deletion and static row first.
+//! 4. What the row cache's run of the partition knows is not asked of them ([`crate::cache`]).
+//! 5. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
 //!    the next one, so that a newest-first page leaves older files closed.
-//! 5. The merge passes over what deletions cover, reconciles, and the live cells go to the page.
+//! 6. The merge passes over what deletions cover, reconciles, and the live cells go to the page. Tombstones met are counted;
+//!    with too many the read fails, or its page is cut.
 
 use super::fill::reached;
 use super::{Shard, add};
 use crate::cache::{Parts, Run, RunRows, is_judged};
-use crate::error::{Error, Result};
-use crate::page::{Cost, Page, Read, rest_after};
+use crate::error::{Error, Hex, Result};
+use crate::page::{Cost, Page, PastTombstones, Read, rest_after};
 use crate::table::{LiveFile, TableState};
 use memtable::Partition;
 use model::{
-    Columns, Deletion, Direction, Item, Live, Merge, Peek, RowRef, RowSource, Slice, Step, TableId, Token, live_row,
-    merge_rows,
+    Columns, Deletion, Direction, Item, Live, Merge, Peek, ReadTime, RowRef, RowSource, Slice, Step, TableId, Token,
+    live_row, merge_rows,
 };
 use runtime::Break;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Rows merged between two looks at the clock.
 const ROWS_PER_BREATH: u32 = 16;
+/// Many tombstones are warned about once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a merged row comes from.
 pub(super) enum Source {
@@ -54,6 +62,15 @@ impl RowSource for Source {
             Source::Memory(rows) => rows.skip_covered(timestamp, until),
             Source::Run(rows) => rows.skip_covered(timestamp, until),
             Source::File(cursor) => cursor.skip_covered(timestamp, until),
+        }
+    }
+
+    fn skip_dead(&mut self, until: Option<&[u8]>) -> u64 {
+        let until = until.filter(|_| !runtime::broken(Break::DeadRunsSwallow));
+        match self {
+            Source::Memory(rows) => rows.skip_dead(until),
+            Source::Run(rows) => rows.skip_dead(until),
+            Source::File(cursor) => cursor.skip_dead(until),
         }
     }
 }
@@ -184,13 +201,15 @@ fn cost_of(merge: &Merge<Source>) -> Cost {
     cost
 }
 
-/// What a reader sees of a row at `now_s`: the row itself, or its live cells in `scratch`, or nothing.
-fn live_part<'a>(row: RowRef<'a>, now_s: u32, scratch: &'a mut Vec<u8>) -> Option<RowRef<'a>> {
-    match live_row(row, now_s, Columns::All, scratch).live {
+/// What a reader sees of a row: the row itself, or its live cells in `scratch`, or nothing; and the tombstones in it.
+fn live_part<'a>(row: RowRef<'a>, time: ReadTime, scratch: &'a mut Vec<u8>) -> (Option<RowRef<'a>>, u64) {
+    let found = live_row(row, time, Columns::All, scratch);
+    let live = match found.live {
         Live::Dead => None,
         Live::Whole => Some(row),
         Live::Part => Some(RowRef::trusted(scratch)),
-    }
+    };
+    (live, u64::from(found.tombstones))
 }
 
 impl Shard {
@@ -217,14 +236,51 @@ impl Shard {
             return Err(Error::invalid("a slice that ends before it starts"));
         }
         let _pass = self.readers.enter().ok_or(Error::Closed)?;
-        let table = self.table(read.table)?;
         add(&self.counters.reads, 1);
         let token = model::token_of(&read.key);
+        loop {
+            let now_s = runtime::time::unix_seconds();
+            let Some(same) = self.joined.find(token, read, now_s) else {
+                return self.read_leading(read, token, now_s).await;
+            };
+            if let Some(outcome) = same.outcome().await {
+                add(&self.counters.reads_joined, 1);
+                return outcome.map(Page::shared);
+            }
+        }
+    }
+
+    /// Reads a page; others may join once this has to wait.
+    async fn read_leading(&self, read: &Read, token: Token, now_s: u32) -> Result<Page> {
+        let mut page = pin!(self.read_alone(read, token, now_s));
+        let mut leading = None;
+        let outcome = poll_fn(|context| {
+            let polled = page.as_mut().poll(context);
+            if polled.is_pending() && leading.is_none() {
+                leading = Some(self.joined.begin(token, read, now_s));
+            }
+            polled
+        });
+        let outcome = outcome.await;
+        if let Some(leading) = leading {
+            leading.end(&outcome);
+        }
+        outcome
+    }
+
+    async fn read_alone(&self, read: &Read, token: Token, now_s: u32) -> Result<Page> {
+        let table = self.table(read.table)?;
         let run = self.rows.get(read.table, token, &read.key);
         // Only a run that has dropped no tombstone knows what is dead.
         let run = run.filter(|run| !read.include_dead || !run.has_dropped());
         let snapshot = Snapshot::take(&table, token, &read.key, run);
-        let now = runtime::time::unix_seconds();
+        let options = &table.schema.options;
+        let time = ReadTime {
+            now_s: if runtime::broken(Break::ExpiredStays) { 0 } else { now_s },
+            purge_before_s: now_s.saturating_sub(options.gc_grace_seconds),
+        };
+        let of_node = self.config.tombstone_failure_threshold;
+        let tombstones_max = u64::from(options.tombstone_failure_threshold.unwrap_or(of_node));
         let (deletion, static_row) = snapshot.head(&read.key).await?;
         let mut page = Page::default();
         let mut scratch = Vec::new();
@@ -235,12 +291,12 @@ impl Shard {
                 model::Shadowed::Changed => Some(RowRef::trusted(&unshadowed)),
                 model::Shadowed::Gone => None,
             };
-            if let Some(live) = row.and_then(|row| live_part(row, now, &mut scratch)) {
+            if let Some(live) = row.and_then(|row| live_part(row, time, &mut scratch).0) {
                 page.set_static_row(live.bytes().to_vec());
             }
         }
         let mut parts = Parts::new(read.slice.clone(), read.direction, snapshot.run.clone());
-        let mut more = false;
+        let (mut more, mut cut) = (false, None);
         let (mut steps, mut asked_files) = (0, false);
         let mut cost = Cost::default();
         while let Some(part) = parts.next() {
@@ -258,32 +314,49 @@ impl Shard {
                 .as_ref()
                 .filter(|run| run.has_dropped() && !snapshot.memory.is_empty());
             let mut merge = Merge::new(sources, read.direction, deletion);
+            if read.past_tombstones == PastTombstones::Cut && !read.include_dead {
+                merge = merge.without_dead_runs();
+            }
+            let mut range = Deletion::LIVE;
             loop {
                 let full = page.is_full(read);
                 match merge.step() {
-                    Step::Item => {
-                        if let Item::Row { clustering, row } = merge.item() {
+                    // A full page does not look whether what comes is alive: there may be very much that is not.
+                    Step::Item | Step::Pending(_) if full => {
+                        more = true;
+                        break;
+                    }
+                    Step::Item => match merge.item() {
+                        Item::Row { clustering, row } => {
                             if judge.is_some_and(|run| !is_judged(row, run.dropped_at(clustering))) {
                                 parts.go_round(&part, clustering);
                                 break;
                             }
-                            let live = live_part(row, now, &mut scratch);
+                            let (live, tombstones) = live_part(row, time, &mut scratch);
                             cost.rows_dead += u64::from(live.is_none());
+                            cost.tombstones += tombstones;
                             let given = if read.include_dead { Some(row) } else { live };
-                            if full && given.is_some() {
-                                more = true;
-                                break;
-                            }
                             if let Some(row) = given {
                                 let more = read.limit_rows - 1 - page.len();
                                 page.push(clustering, row.bytes(), more);
                             }
+                            if cost.tombstones > tombstones_max {
+                                cut = Some(clustering.to_vec());
+                                more = !runtime::broken(Break::CutEndsSlice);
+                                break;
+                            }
                         }
-                    }
-                    Step::Pending(_) if full => {
-                        more = true;
-                        break;
-                    }
+                        Item::RangeChange { position, deletion } => {
+                            let counts = |of: Deletion| !of.is_live() && of.local_deletion_time >= time.purge_before_s;
+                            cost.tombstones += u64::from(counts(range) || counts(deletion));
+                            range = deletion;
+                            if cost.tombstones > tombstones_max && read.past_tombstones == PastTombstones::Fail {
+                                cut = Some(position.to_vec());
+                                more = true;
+                                break;
+                            }
+                        }
+                    },
                     Step::Pending(index) => match merge.source_mut(index) {
                         Source::File(cursor) => cursor.fill().await?,
                         Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
@@ -300,6 +373,16 @@ impl Shard {
                 break;
             }
         }
+        self.count_tombstones(&table, &read.key, cost.tombstones, cut.is_some());
+        if let Some(position) = cut.take_if(|_| read.past_tombstones == PastTombstones::Fail) {
+            return Err(Error::TooManyTombstones {
+                table: table.schema.qualified_name(),
+                key: read.key.clone(),
+                position,
+                tombstones: cost.tombstones,
+                limit: tombstones_max,
+            });
+        }
         if !snapshot.files.is_empty() {
             let counters = &self.rows.counters;
             add(if asked_files { &counters.misses } else { &counters.hits }, 1);
@@ -307,16 +390,36 @@ impl Shard {
         let floor = snapshot.run.as_ref().map_or(&[][..], |run| run.floor());
         if asked_files && read.direction == Direction::Forward && *read.slice.start <= *floor {
             // What is wanted is known by now; the run may have grown since.
-            if let Some(floor) = reached(&read.slice, page.last_clustering(), more) {
+            if let Some(floor) = reached(&read.slice, cut.as_deref().or(page.last_clustering()), more) {
                 self.fill_down_to(&table, token, &read.key, floor);
             }
         }
-        let rest = page
-            .last_clustering()
+        let rest = cut
+            .as_deref()
+            .or(page.last_clustering())
             .filter(|_| more)
             .map(|last| rest_after(&read.slice, last, read.direction));
-        page.finish(rest, cost);
+        page.finish(rest, cut, cost);
         Ok(page)
+    }
+
+    /// Counts the tombstones that a read has met; warns, at most once a second, if they are many.
+    fn count_tombstones(&self, table: &TableState, key: &[u8], tombstones: u64, is_cut: bool) {
+        let counters = &self.counters;
+        add(&counters.tombstones, tombstones);
+        add(&counters.tombstone_failures, u64::from(is_cut));
+        let of_table = table.schema.options.tombstone_warn_threshold;
+        if tombstones <= u64::from(of_table.unwrap_or(self.config.tombstone_warn_threshold)) {
+            return;
+        }
+        add(&counters.tombstone_warnings, 1);
+        let now = runtime::time::Instant::now();
+        let last = self.warned_of_tombstones.replace(Some(now));
+        if last.is_some_and(|last| now.duration_since(last) < WARN_EVERY) {
+            return self.warned_of_tombstones.set(last);
+        }
+        let (table, key) = (table.schema.qualified_name(), Hex(key));
+        tracing::warn!(shard = self.id.0, table, %key, tombstones, "a page met many tombstones");
     }
 
     /// The keys of up to `limit` partitions of this shard after `after`, in token order, that have anything at all, dead or

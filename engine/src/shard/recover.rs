@@ -1,10 +1,11 @@
 //! How a shard comes to life and how it ends.
 //!
-//! Opening: the sstables that the manifest names are opened and checked; the log is replayed from the manifest's floor, less
-//! what "flushed up to" covers; everything replayed is flushed; then (by the node) the floor is raised past the old log, and
+//! Opening: the sstables that the manifest names are opened and checked; the log is synced and replayed from the manifest's floor,
+//! less what "flushed up to" covers; everything replayed is flushed; then (by the node) the floor is raised past the old log, and
 //! the shard serves with fresh segments. So an old log never meets new records.
 
 use super::applied::Applied;
+use super::clock::Clock;
 use super::{Counters, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
@@ -36,6 +37,10 @@ pub(crate) struct Boot {
     pub generations: Vec<u64>,
     pub flushed: Vec<(TableId, LogPosition)>,
     pub log: LogRecord,
+    /// No timestamp above this one was given before.
+    pub given_up_to: i64,
+    /// None above this one may be given yet.
+    pub timestamps_up_to: i64,
 }
 
 /// A shard that has recovered and does not serve yet.
@@ -43,8 +48,8 @@ pub(crate) struct Booted {
     pub recovery: Recovery,
     /// Everything in segments below is in sstables.
     pub next_segment: u64,
-    /// The newest timestamp that the shard holds.
-    pub newest: i64,
+    /// A timestamp that is not before any that the shard holds and that was given by a shard of the store.
+    pub given: i64,
 }
 
 impl Shard {
@@ -53,10 +58,10 @@ impl Shard {
         let id = runtime::shard();
         let cache = Rc::new(BlockCache::new(boot.config.block_cache_bytes));
         let mut files: BTreeMap<TableId, Vec<Rc<LiveFile>>> = BTreeMap::new();
-        let mut newest = Vec::new();
+        let mut newest = 0;
         for record in boot.files {
             let file = open_file(&boot.config, &cache, boot.host_id, record).await?;
-            newest.push(file.table.statistics().max_timestamp);
+            newest = file.table.statistics().max_timestamp.max(newest);
             files.entry(file.record.table).or_default().push(Rc::new(file));
         }
         let tables = boot.schemas.into_iter().map(|schema| {
@@ -87,21 +92,22 @@ impl Shard {
             ended: Cell::new(false),
             writers: Gate::new(),
             readers: Gate::new(),
+            joined: Rc::default(),
             poisoned: RefCell::new(None),
-            last_timestamp: Cell::new(0),
+            clock: Clock::new(boot.timestamps_up_to),
             next_generation: Cell::new(layout::first_generation(id.0, boot.generations.into_iter())),
             log_floor: Cell::new(LogPosition {
                 segment: boot.log.floor,
                 offset: 0,
             }),
             counters: Counters::default(),
+            warned_of_tombstones: Cell::default(),
             workers: RefCell::default(),
             extensions: RefCell::default(),
             node,
             config: boot.config,
         });
-        // Each by itself: one far in the future, which is not followed, must not hide the others.
-        newest.into_iter().for_each(|timestamp| shard.saw_timestamp(timestamp));
+        shard.clock.go_on_after(newest.min(boot.given_up_to));
         runtime::set_root(Rc::clone(&shard));
         let flusher = runtime::spawn(TaskClass::Flush, "flush", Rc::clone(&shard).flush_sealed());
         shard.workers.borrow_mut().push(flusher);
@@ -113,9 +119,10 @@ impl Shard {
         self: &Rc<Self>,
         log: LogRecord,
         flushed: Vec<(TableId, LogPosition)>,
+        given_up_to: i64,
     ) -> Result<Booted> {
         let started = runtime::time::Instant::now();
-        let report = self.replay(log, &flushed.into_iter().collect()).await?;
+        let report = self.replay(log, &flushed.into_iter().collect(), given_up_to).await?;
         self.flush().await?;
         let recovery = Recovery {
             shard: self.id.0,
@@ -127,7 +134,7 @@ impl Shard {
         Ok(Booted {
             recovery,
             next_segment: report.next_segment.max(log.floor),
-            newest: self.last_timestamp.get(),
+            given: self.clock.last(),
         })
     }
 
@@ -135,6 +142,7 @@ impl Shard {
         self: &Rc<Self>,
         log: LogRecord,
         flushed: &BTreeMap<TableId, LogPosition>,
+        given_up_to: i64,
     ) -> Result<commitlog::replay::Report> {
         let dir = layout::log_dir(&self.config.dir, self.id.0);
         let report = commitlog::replay::replay(&dir, log.floor, async |end: LogPosition, record: &[u8]| {
@@ -165,6 +173,7 @@ impl Shard {
                     self.flushed.notified().await;
                 }
                 self.apply_record(end, record);
+                self.clock.go_on_after(mutation.max_timestamp().min(given_up_to));
             }
             self.applied.start_at(end);
             runtime::breathe().await;
@@ -179,10 +188,10 @@ impl Shard {
         Ok(report)
     }
 
-    /// Opens a fresh log and takes requests. New timestamps exceed `newest`, which is that of all shards: what another shard
+    /// Opens a fresh log and takes requests. New timestamps exceed `given`, which is that of all shards: what another shard
     /// holds may have been given its timestamp, and its id, by this one.
-    pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64, newest: i64) -> Result<()> {
-        self.saw_timestamp(newest);
+    pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64, given: i64) -> Result<()> {
+        self.clock.go_on_after(given);
         let dir = layout::log_dir(&self.config.dir, self.id.0);
         let options = commitlog::Options {
             host_id: self.host_id,
@@ -203,9 +212,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends the shard: no new writes, those under way are finished, everything is flushed (unless the shard is poisoned or
-    /// `flush` is false), the log is closed, the tasks have ended. Returns the log's floor if nothing of it is needed any
-    /// more.
+    /// Ends the shard: no new writes, those under way are finished, everything is flushed (unless `flush` is false), the log
+    /// is closed, the tasks have ended. Returns the log's floor if nothing of it is needed any more.
+    ///
+    /// # Errors
+    /// Why not everything is flushed: the shard has ended all the same.
     pub(crate) async fn close_here(self: &Rc<Self>, flush: bool) -> Result<Option<u64>> {
         self.closing.set(true);
         self.room.notify_all();
@@ -225,8 +236,12 @@ impl Shard {
         if let Some(applier) = applier {
             applier.await;
         }
-        if flush && result.is_ok() && self.poisoned.borrow().is_none() {
-            result = self.flush().await.map(|()| end.map(|end| end.segment + 1));
+        if flush && result.is_ok() {
+            let poisoned = self.poisoned.borrow().clone();
+            result = match poisoned {
+                None => self.flush().await.map(|()| end.map(|end| end.segment + 1)),
+                Some(error) => Err(error),
+            };
         }
         if result.is_err() || !flush {
             // Nothing more is flushed; what is in memory is in the log.

@@ -36,12 +36,27 @@ impl Shard {
         crate::store::on_shard(owner, move |shard| async move { shard.apply_here(&mutation).await }).await?
     }
 
-    /// Writes mutations that this shard owns, in their order, and waits for the last: together they cost the log one or
-    /// few groups. They are not atomic together.
+    /// Writes mutations of one shard, in their order, and waits for the last: together they cost the log one or few
+    /// groups. They are not atomic together.
     ///
     /// # Errors
     /// As [`apply`](Self::apply), for the first that fails; those before it are written.
-    pub async fn apply_all_here(self: &Rc<Self>, mutations: &[Mutation]) -> Result<()> {
+    pub async fn apply_all(self: &Rc<Self>, mutations: Vec<Mutation>) -> Result<()> {
+        let Some(first) = mutations.first() else {
+            return Ok(());
+        };
+        let owner = self.owner(first.as_ref().token());
+        if owner == self.id {
+            return self.apply_all_here(&mutations).await;
+        }
+        crate::store::on_shard(
+            owner,
+            move |shard| async move { shard.apply_all_here(&mutations).await },
+        )
+        .await?
+    }
+
+    pub(crate) async fn apply_all_here(self: &Rc<Self>, mutations: &[Mutation]) -> Result<()> {
         let mut last = None;
         for mutation in mutations {
             last = Some(self.begin(mutation).await?);
@@ -64,8 +79,8 @@ impl Shard {
     async fn begin(self: &Rc<Self>, mutation: &Mutation) -> Result<Option<super::applied::WaitApplied>> {
         let view = mutation.as_ref();
         let bytes = mutation.bytes().len();
-        if bytes > self.config.mutation_bytes_max {
-            let max = self.config.mutation_bytes_max;
+        let max = self.config.largest_mutation();
+        if bytes > max {
             return Err(Error::invalid(format!(
                 "a mutation of {bytes} bytes; the largest allowed is {max}"
             )));
@@ -231,10 +246,10 @@ impl Shard {
             segment: end.segment,
             offset: end.offset.saturating_sub(record_len),
         };
+        self.joined.strike_off(mutation);
         let added = table.apply(mutation, start);
         self.memory.set(self.memory.get() + added);
         self.active_memory.set(self.active_memory.get() + added);
-        self.saw_timestamp(mutation.max_timestamp());
         if self.active_memory.get() >= self.config.memtable_bytes {
             let tables = self.tables.borrow();
             let largest = tables.values().max_by_key(|table| table.active_bytes.get());

@@ -85,7 +85,9 @@ pub fn messages(schema: &Schema, page: &Page) -> Vec<(i64, String)> {
         let values = schema.decode_clustering(clustering).expect("a full key");
         let id = i64::from_be_bytes(values[0].as_slice().try_into().expect("a bigint"));
         let cell = row.cell(content).map(|cell| match cell.kind {
-            model::CellKind::Live(value) => String::from_utf8(value.to_vec()).expect("UTF-8"),
+            model::CellKind::Live(value) | model::CellKind::Expiring { value, .. } => {
+                String::from_utf8(value.to_vec()).expect("UTF-8")
+            }
             other => panic!("a page has live cells: {other:?}"),
         });
         (id, cell.unwrap_or_default())

@@ -17,7 +17,7 @@ pub fn small(dir: &str) -> Config {
         block_cache_bytes: 256 << 10,
         log_segment_bytes: 64 << 10,
         log_bytes_max: 512 << 10,
-        mutation_bytes_max: 16 << 10,
+        mutation_bytes_max: Some(16 << 10),
         block_bytes: 1 << 10,
         ..Config::new(dir)
     }
@@ -38,6 +38,7 @@ pub async fn open(handle: Handle, config: Config) -> (Store, Arc<Schema>) {
     (store, schema)
 }
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 /// Runs a client to its end.
 pub fn run<T: 'static>(sim: &mut sim::Sim, client: impl Future<Output = T> + 'static) -> T {
     match sim.run(client) {

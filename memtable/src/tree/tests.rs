@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::rows::{RowEntry, RowTree};
+use crate::rows::{RowEntry, RowTree, Wanted};
+
+fn is_dead(timestamp: i64) -> bool {
+    timestamp % 25 != 0
+}
 
 struct Bed {
     meter: Rc<Meter>,
@@ -21,6 +25,7 @@ impl Bed {
         }
     }
 
+    /// Rows of most timestamps are dead, so that a newer one may bring a row back, or away.
     fn insert(&mut self, key: &[u8], timestamp: i64) -> bool {
         let prefix = Key::of(key).prefix;
         self.tree.upsert(Key::of(key), &self.arena, &self.meter, |there| {
@@ -29,6 +34,7 @@ impl Bed {
             Some(RowEntry {
                 prefix,
                 max_timestamp,
+                is_dead: is_dead(max_timestamp),
                 record,
             })
         })
@@ -222,7 +228,7 @@ fn copies_only_what_a_reader_holds() {
 }
 
 #[test]
-fn searches_for_newer_rows_like_a_scan() {
+fn searches_for_newer_and_for_live_rows_like_a_scan() {
     let mut bed = Bed::new();
     let n = if cfg!(miri) { 120 } else { 4000 };
     for i in 0..n {
@@ -235,15 +241,15 @@ fn searches_for_newer_rows_like_a_scan() {
         let (from, to) = (a.min(b).min(count), a.max(b).min(count));
         let timestamp = 500 - (mix(i * 7) % 30) as i64;
         let range = &rows[from as usize..to as usize];
-        let first = range
-            .iter()
-            .position(|(_, t)| *t > timestamp)
-            .map_or(to, |at| from + at as u64);
-        assert_eq!(bed.tree.first_newer(from, to, timestamp, &bed.meter), first);
-        let last = range
-            .iter()
-            .rposition(|(_, t)| *t > timestamp)
-            .map_or(from, |at| from + at as u64 + 1);
-        assert_eq!(bed.tree.last_newer(from, to, timestamp, &bed.meter), last);
+        for wanted in [Wanted::Newer(timestamp), Wanted::Alive] {
+            let is = |(_, t): &(Vec<u8>, i64)| match wanted {
+                Wanted::Newer(timestamp) => *t > timestamp,
+                Wanted::Alive => !is_dead(*t),
+            };
+            let first = range.iter().position(is).map_or(to, |at| from + at as u64);
+            assert_eq!(bed.tree.first(from, to, wanted, &bed.meter), first);
+            let last = range.iter().rposition(is).map_or(from, |at| from + at as u64 + 1);
+            assert_eq!(bed.tree.last(from, to, wanted, &bed.meter), last);
+        }
     }
 }

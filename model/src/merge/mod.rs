@@ -50,6 +50,10 @@
 //! the deletion covers ([`RowSource::skip_covered`]), up to where the deletion may end. Only a change of the source that
 //! holds the deletion can end it, so that bound is the holder's next position (of several holders the furthest), and there
 //! is none for the holder itself (it stops at its own changes), nor for the partition's deletion.
+//!
+//! A reader that does not want dead rows ([`Merge::without_dead_runs`]) has a source whose turn it is with a row tombstone, or
+//! pending, pass over its dead run ([`RowSource::skip_dead`]) up to what comes next in any other source. What another source has at one
+//! of these keys is never passed over with it: a tombstone stands for its own key only, and its timestamp decides.
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +62,9 @@ use std::cmp::Ordering;
 
 use crate::row::{Coverage, coverage, shadow_row_counted};
 use crate::{Deletion, Direction, Item, Peek, RowRef, RowSource, Shadowed, merge_rows};
+
+/// Dead runs that one step passes over at most: where two sources take turns they are short, and the reader is to breathe.
+const DEAD_RUNS_MAX: u32 = 2;
 
 /// What [`Merge::step`] came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +108,7 @@ enum Current {
 pub struct Merge<S> {
     sources: Vec<S>,
     direction: Direction,
+    skips_dead: bool,
     partition_deletion: Deletion,
     /// The range deletion in force of each source.
     open: Vec<Deletion>,
@@ -118,6 +126,8 @@ pub struct Merge<S> {
     run: Option<(usize, Option<usize>)>,
     row: Vec<u8>,
     spare: Vec<u8>,
+    /// The place just above a source's position.
+    above: Vec<u8>,
     counts: MergeCounts,
 }
 
@@ -129,6 +139,7 @@ impl<S: RowSource> Merge<S> {
             group: Vec::with_capacity(sources.len()),
             sources,
             direction,
+            skips_dead: false,
             partition_deletion,
             open_max: Deletion::LIVE,
             given: Deletion::LIVE,
@@ -138,7 +149,17 @@ impl<S: RowSource> Merge<S> {
             run: None,
             row: Vec::new(),
             spare: Vec::new(),
+            above: Vec::new(),
             counts: MergeCounts::default(),
+        }
+    }
+
+    /// Leaves out row tombstones that come in runs of one source. They are counted as skipped; others are given.
+    #[must_use]
+    pub fn without_dead_runs(self) -> Merge<S> {
+        Merge {
+            skips_dead: true,
+            ..self
         }
     }
 
@@ -190,6 +211,7 @@ impl<S: RowSource> Merge<S> {
         self.retire();
         // The source that was asked to pass over what is covered, and had nothing to pass over.
         let mut asked = None;
+        let mut dead_runs_left = if self.skips_dead { DEAD_RUNS_MAX } else { 0 };
         loop {
             let smallest = self.smallest();
             if self.changing && !self.is_change_at_hand(smallest) {
@@ -204,8 +226,11 @@ impl<S: RowSource> Merge<S> {
             match self.sources[first].peek() {
                 Peek::End => return Step::End,
                 Peek::Pending { .. } => {
-                    if asked != Some(first) && !self.in_force().is_live() {
-                        let skipped = self.skip(first);
+                    if asked != Some(first) && (dead_runs_left > 0 || !self.in_force().is_live()) {
+                        let covered = if self.in_force().is_live() { 0 } else { self.skip(first) };
+                        let dead = if dead_runs_left > 0 { self.skip_dead(first) } else { 0 };
+                        dead_runs_left -= u32::from(dead > 0);
+                        let skipped = covered + dead;
                         asked = (skipped == 0).then_some(first);
                         continue;
                     }
@@ -221,7 +246,11 @@ impl<S: RowSource> Merge<S> {
                     self.open_max = self.open.iter().fold(Deletion::LIVE, |max, &open| max.max(open));
                     self.sources[first].advance();
                 }
-                Peek::Item(Item::Row { .. }) => {
+                Peek::Item(Item::Row { row, .. }) => {
+                    if dead_runs_left > 0 && row.is_row_tombstone() && self.skip_dead(first) > 0 {
+                        dead_runs_left -= 1;
+                        continue;
+                    }
                     if let Some(step) = self.give_row(first) {
                         return step;
                     }
@@ -420,6 +449,35 @@ impl<S: RowSource> Merge<S> {
             std::mem::swap(&mut merged, &mut spare);
         }
         (self.row, self.spare) = (merged, spare);
+    }
+
+    /// Has the smallest source pass over its dead run, up to the smallest of the others.
+    fn skip_dead(&mut self, source: usize) -> u64 {
+        let Some((_, second)) = self.run else {
+            return 0;
+        };
+        let skipped = match second {
+            None => self.sources[source].skip_dead(None),
+            Some(second) => {
+                let [source, second] = self
+                    .sources
+                    .get_disjoint_mut([source, second])
+                    .expect("the smallest source is none of the others");
+                match (place(&second.peek()), self.direction) {
+                    (None, _) => source.skip_dead(None),
+                    (Some((position, _)), Direction::Forward) => source.skip_dead(Some(position)),
+                    (Some((position, _)), Direction::Reverse) => {
+                        // A row at the position itself is not passed over: all that is behind it is above this.
+                        self.above.clear();
+                        self.above.extend_from_slice(position);
+                        self.above.push(0xFF);
+                        source.skip_dead(Some(&self.above))
+                    }
+                }
+            }
+        };
+        self.counts.rows_skipped += skipped;
+        skipped
     }
 
     /// Has a source pass over what the deletion in force covers, up to where that may end.

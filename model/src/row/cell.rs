@@ -54,6 +54,24 @@ impl<'a> CellRef<'a> {
         }
     }
 
+    /// When the cell died, as Cassandra has it, if it is dead at `now_s`: the local time of its deletion, or of its write if it
+    /// has expired.
+    #[inline]
+    pub const fn dead_since(&self, now_s: u32) -> Option<u32> {
+        match self.kind {
+            CellKind::Live(_) => None,
+            CellKind::Expiring { ttl, expires_at, .. } => {
+                if now_s < expires_at {
+                    None
+                } else {
+                    Some(expires_at.saturating_sub(ttl))
+                }
+            }
+            CellKind::Tombstone { local_deletion_time } => Some(local_deletion_time),
+            CellKind::ComplexDeletion(deletion) => Some(deletion.local_deletion_time),
+        }
+    }
+
     /// The value's bytes, expired or not; `None` for tombstones.
     #[inline]
     pub const fn value(&self) -> Option<&'a [u8]> {

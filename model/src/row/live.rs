@@ -1,6 +1,6 @@
 //! What a reader may see of a row.
 
-use super::{Encoder, RowRef};
+use super::{DELETION, EXPIRING, Encoder, PLAIN, RowRef};
 use crate::{ColumnId, Deletion};
 
 /// The columns that a reader asks for.
@@ -33,53 +33,79 @@ pub enum Live {
     Part,
 }
 
+/// When a read happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadTime {
+    /// Seconds since the Unix epoch, by the node's clock: what expires at or before this second is dead.
+    pub now_s: u32,
+    /// Tombstones of before this second could be purged, and are not counted.
+    pub purge_before_s: u32,
+}
+
+impl ReadTime {
+    /// A read at `now_s` that counts every tombstone.
+    pub const fn at(now_s: u32) -> ReadTime {
+        ReadTime {
+            now_s,
+            purge_before_s: 0,
+        }
+    }
+}
+
 /// A row as a reader sees it, and what was dead in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LiveRow {
     /// The verdict.
     pub live: Live,
-    /// What Cassandra counts towards its tombstone limits: cells that are deleted or expired, or 1 if there are none but
-    /// the row is deleted.
-    pub dead: u32,
+    /// What Cassandra counts towards its tombstone limits, purgeable ones left out: cells that are deleted or expired; or 1 if
+    /// there are none, and the row is dead by a deletion or by its own expiry.
+    pub tombstones: u32,
 }
 
-/// Leaves of `row` what is live at `now_s` and asked for. Writes `out` (whose former content is replaced) only for
+/// Leaves of `row` what is live at the time and asked for. Writes `out` (whose former content is replaced) only for
 /// [`Live::Part`], so that a page of plain rows copies nothing.
 ///
 /// The row exists if its liveness holds or any cell of *any* column is live (CQL.md: a `SELECT` of a null column still gives
 /// the row), so [`Live::Part`] may be without cells. What is written has no deletions; expiring cells keep their expiry.
-pub fn live_row(row: RowRef<'_>, now_s: u32, columns: Columns<'_>, out: &mut Vec<u8>) -> LiveRow {
+pub fn live_row(row: RowRef<'_>, time: ReadTime, columns: Columns<'_>, out: &mut Vec<u8>) -> LiveRow {
+    let ReadTime { now_s, purge_before_s } = time;
     out.clear();
+    // Nothing in it ends or is deleted: nearly all rows, told by their first byte.
+    let flags = row.bytes().first().copied().unwrap_or_default();
+    if flags & (PLAIN | DELETION | EXPIRING) == PLAIN && columns == Columns::All {
+        return LiveRow {
+            live: Live::Whole,
+            tombstones: 0,
+        };
+    }
     let (header, cells) = row.split();
     let liveness = header.liveness.filter(|l| l.is_live(now_s));
     let unharmed = header.deletion.is_live() && liveness == header.liveness;
-    if unharmed && header.is_plain() && header.flags != 0 && columns == Columns::All {
-        return LiveRow {
-            live: Live::Whole,
-            dead: 0,
-        };
-    }
-    let (mut live, mut dead, mut unasked) = (0u32, 0u32, 0u32);
+    let (mut live, mut dead, mut unasked, mut tombstones) = (0u32, 0u32, 0u32, 0u32);
     for cell in cells.clone() {
-        if !cell.is_live(now_s) {
+        if let Some(since) = cell.dead_since(now_s) {
             dead += 1;
+            tombstones += u32::from(since >= purge_before_s);
         } else if columns.has(cell.column) {
             live += 1;
         } else {
             unasked += 1;
         }
     }
-    let dead_counted = dead.max(u32::from(!unharmed));
     if liveness.is_none() && live + unasked == 0 {
+        let deleted = !header.deletion.is_live() && header.deletion.local_deletion_time >= purge_before_s;
+        let expired = header
+            .liveness
+            .is_some_and(|l| l.expires_at.saturating_sub(l.ttl) >= purge_before_s);
         return LiveRow {
             live: Live::Dead,
-            dead: dead_counted,
+            tombstones: tombstones.max(u32::from(dead == 0 && (deleted || expired))),
         };
     }
     if unharmed && dead + unasked == 0 {
         return LiveRow {
             live: Live::Whole,
-            dead: 0,
+            tombstones: 0,
         };
     }
     let mut encoder = Encoder::new(out, liveness, Deletion::LIVE);
@@ -89,6 +115,6 @@ pub fn live_row(row: RowRef<'_>, now_s: u32, columns: Columns<'_>, out: &mut Vec
     let _empty_is_legal = encoder.finish();
     LiveRow {
         live: Live::Part,
-        dead: dead_counted,
+        tombstones,
     }
 }

@@ -39,7 +39,7 @@ mod tests;
 pub use builder::RowBuilder;
 pub use cell::{CellIter, CellKind, CellRef};
 pub use header::Liveness;
-pub use live::{Columns, Live, LiveRow, live_row};
+pub use live::{Columns, Live, LiveRow, ReadTime, live_row};
 pub(crate) use merge::{Coverage, coverage, shadow_row_counted};
 pub use merge::{Shadowed, merge_rows, shadow_row};
 
@@ -107,6 +107,12 @@ impl<'a> RowRef<'a> {
         }
     }
 
+    /// Whether the row has a liveness of its own, expired or not.
+    #[inline]
+    pub fn has_liveness(&self) -> bool {
+        self.bytes.first().is_some_and(|flags| flags & LIVENESS != 0)
+    }
+
     /// The row's own liveness, expired or not.
     #[inline]
     pub fn liveness(&self) -> Option<Liveness> {
@@ -142,6 +148,13 @@ impl<'a> RowRef<'a> {
     pub fn is_tombstone_only(&self) -> bool {
         let (header, mut cells) = self.split();
         !self.is_empty() && header.liveness.is_none() && cells.all(|c| c.value().is_none())
+    }
+
+    /// Whether the row is a row tombstone and nothing else.
+    #[inline]
+    pub fn is_row_tombstone(&self) -> bool {
+        let flags = self.bytes.first().copied().unwrap_or_default();
+        flags & (LIVENESS | DELETION | CELLS) == DELETION
     }
 
     /// Whether the row exists at `now_s`: its liveness holds, or any cell is live (CQL: what `INSERT` wrote stays a row

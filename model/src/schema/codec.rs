@@ -26,6 +26,9 @@ mod option {
     pub(super) const COMPRESSION: u8 = 3;
     pub(super) const COMMENT: u8 = 4;
     pub(super) const OTHER: u8 = 5;
+    pub(super) const TOMBSTONE_WARN: u8 = 6;
+    pub(super) const TOMBSTONE_FAILURE: u8 = 7;
+    pub(super) const LAST: u8 = TOMBSTONE_FAILURE;
 }
 
 impl Schema {
@@ -65,6 +68,14 @@ impl Schema {
                 varint::put_bytes(b, value.as_bytes());
             });
         });
+        for (tag, threshold) in [
+            (option::TOMBSTONE_WARN, o.tombstone_warn_threshold),
+            (option::TOMBSTONE_FAILURE, o.tombstone_failure_threshold),
+        ] {
+            if let Some(threshold) = threshold {
+                option(tag, &|b| varint::put_u64(b, u64::from(threshold)));
+            }
+        }
         out
     }
 
@@ -206,11 +217,17 @@ fn get_options(input: &mut &[u8]) -> Result<TableOptions, ModelError> {
             option::OTHER => {
                 options.other = get_all(bytes, |bytes| Ok((get_string(bytes)?, get_string(bytes)?)))?;
             }
+            option::TOMBSTONE_WARN => {
+                options.tombstone_warn_threshold = Some(varint::get_u32(bytes).ok_or(cut())?);
+            }
+            option::TOMBSTONE_FAILURE => {
+                options.tombstone_failure_threshold = Some(varint::get_u32(bytes).ok_or(cut())?);
+            }
             found => {
                 return Err(ModelError::TooNew {
                     what: "schema option",
                     found,
-                    newest_known: option::OTHER,
+                    newest_known: option::LAST,
                 });
             }
         }

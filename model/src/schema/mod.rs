@@ -14,7 +14,7 @@ mod tests;
 pub use builder::SchemaBuilder;
 
 use crate::clustering::{decode_component, encode_component};
-use crate::{ColumnId, CqlType, ModelError, TableId};
+use crate::{ColumnId, CqlType, ModelError, TTL_MAX, TableId};
 
 /// The most bytes of a partition key, and of each clustering value.
 pub const KEY_BYTES_MAX: usize = 65_535;
@@ -74,6 +74,10 @@ pub struct TableOptions {
     pub compression: Compression,
     /// Free text.
     pub comment: String,
+    /// With more tombstones than this in one page a read is warned about; `None`: as the node has it.
+    pub tombstone_warn_threshold: Option<u32>,
+    /// With more tombstones than this in one page a read fails; `None`: as the node has it.
+    pub tombstone_failure_threshold: Option<u32>,
     /// Everything else that was set and must be shown again, by name, in the text form of CQL.
     pub other: Vec<(String, String)>,
 }
@@ -85,6 +89,8 @@ impl Default for TableOptions {
             default_ttl: 0,
             compression: Compression::default(),
             comment: String::new(),
+            tombstone_warn_threshold: None,
+            tombstone_failure_threshold: None,
             other: Vec::new(),
         }
     }
@@ -116,6 +122,11 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The table's name with its keyspace: `keyspace.name`.
+    pub fn qualified_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.name)
+    }
+
     /// Starts a definition.
     pub fn builder(keyspace: &str, name: &str) -> SchemaBuilder {
         SchemaBuilder::new(keyspace, name)
@@ -153,6 +164,12 @@ impl Schema {
                     "{what} name {name:?} is not 1 to {NAME_CHARS_MAX} letters, digits and underscores"
                 ));
             }
+        }
+        if self.options.default_ttl > TTL_MAX {
+            let ttl = self.options.default_ttl;
+            return refuse(format!(
+                "default_time_to_live is {ttl}, {TTL_MAX} seconds (20 years) are allowed"
+            ));
         }
         if self.partition_key.is_empty() {
             return refuse(format!("{} has no partition key column", self.name));

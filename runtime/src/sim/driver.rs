@@ -174,7 +174,8 @@ impl Sim {
     fn crash_if_due(&self) -> bool {
         let due = self.world.crash_due.get();
         if due {
-            self.world.take_down(Some(self.world.tear.get()));
+            let power = (!self.world.crash_kills.get()).then(|| self.world.tear.get());
+            self.world.take_down(power);
         }
         due
     }
@@ -183,6 +184,13 @@ impl Sim {
     pub fn crash_at_op(&mut self, n: Option<u64>) {
         let at = n.map_or(u64::MAX, |n| self.world.ops.get().saturating_add(n.max(1)));
         self.world.crash_at.set(at);
+        self.world.crash_kills.set(false);
+    }
+
+    /// As [`crash_at_op`](Self::crash_at_op), but only the process ends, as by [`stop`](Self::stop).
+    pub fn kill_at_op(&mut self, n: Option<u64>) {
+        self.crash_at_op(n);
+        self.world.crash_kills.set(true);
     }
 
     /// Cuts the power now: tasks, queues and memory of the node are gone, the disk keeps what was synced, the rest by

@@ -92,7 +92,7 @@ impl Default for Config {
 pub enum Outcome<T> {
     /// The client finished.
     Done(T),
-    /// The node crashed first, where [`Sim::crash_at_op`] said; the client is dropped.
+    /// The node crashed first, where [`Sim::crash_at_op`] or [`Sim::kill_at_op`] said; the client is dropped.
     Crashed,
     /// Nothing can go on, or it goes on for ever: names the tasks that wait. The client is dropped.
     Stuck(String),

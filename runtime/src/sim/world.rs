@@ -109,6 +109,8 @@ pub(super) struct World {
     pub(super) crash_at: Cell<u64>,
     /// A crash is to happen after this step.
     pub(super) crash_due: Cell<bool>,
+    /// The crash at `crash_at` takes the process alone.
+    pub(super) crash_kills: Cell<bool>,
     pub(super) wall_offset: Cell<i64>,
     now: Cell<u64>,
     rng: Rng,
@@ -166,6 +168,7 @@ impl World {
             ops: Cell::new(0),
             crash_at: Cell::new(u64::MAX),
             crash_due: Cell::new(false),
+            crash_kills: Cell::new(false),
             wall_offset: Cell::new(0),
             now: Cell::new(START_NS),
             rng: Rng::new(seed, 0),

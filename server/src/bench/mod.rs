@@ -6,6 +6,7 @@
 //!   `odsync_raw_us` that of bare 4 KiB writes, one thread for each shard, right after it.
 //! - Allocations are counted in a further, shorter part, because counting costs.
 
+mod deleted;
 mod figures;
 mod flush;
 mod ingest;
@@ -21,6 +22,7 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
     match bench {
         cli::Bench::Ingest(args) => ingest::run(args, format),
         cli::Bench::Page(args) => page::run(args, format),
+        cli::Bench::Deleted(args) => deleted::run(args, format),
         cli::Bench::Flush(args) => flush::run(args, format),
         cli::Bench::Recovery(args) => recovery::run(args, format),
     }

@@ -40,14 +40,39 @@ pub fn edit(args: cli::Edit, format: Format) -> Done {
     })
 }
 
-/// Deletes a message.
+/// Deletes a message, or many.
 pub fn delete(args: cli::Delete, format: Format) -> Done {
     session::with_store(&args.data.data, async |messages| {
         let channel = find(&messages, &args.channel).await?;
-        let author = find_author(&messages, args.id, args.author).await?;
-        messages.delete(channel, args.id, author).await?;
-        tell(args.id, "deleted", format)
+        let Some(id) = args.id else {
+            match args.bucket {
+                Some(of) => messages.delete_bucket(channel, of).await?,
+                None => messages.delete_channel(channel).await?,
+            }
+            return tell_all(&args.channel, args.bucket, format);
+        };
+        let author = find_author(&messages, id, args.author).await?;
+        messages.delete(channel, id, author).await?;
+        tell(id, "deleted", format)
     })
+}
+
+#[derive(Serialize)]
+struct Channel<'a> {
+    channel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket_of: Option<String>,
+}
+
+fn tell_all(channel: &str, bucket_of: Option<MessageId>, format: Format) -> Done {
+    let mut output = Output::new();
+    let bucket_of = bucket_of.map(|id| id.to_string());
+    match (format, &bucket_of) {
+        (Format::Jsonl, _) => output.object(&Channel { channel, bucket_of })?,
+        (Format::Table, Some(id)) => output.line(format_args!("deleted the bucket of {id} in {channel}"))?,
+        (Format::Table, None) => output.line(format_args!("deleted all messages of {channel}"))?,
+    }
+    output.flush()
 }
 
 /// The author who must have written the message. One that the store does not know has written none.

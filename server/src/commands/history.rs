@@ -38,6 +38,7 @@ struct Explained {
     rows_merged: u64,
     rows_dead: u64,
     rows_skipped: u64,
+    tombstones: u64,
 }
 
 /// Scrolls through a channel.
@@ -65,13 +66,16 @@ pub fn run(args: cli::History, format: Format) -> Done {
                 output.flush()?;
                 explain(pages, &page);
             }
-            match page.last_id()? {
-                Some(last) if page.has_more() && left > 0 => history = history.from(last),
-                last => {
+            match page.next()? {
+                Some(next) if left > 0 => history = next,
+                next => {
                     output.flush()?;
-                    if let Some(last) = last.filter(|_| page.has_more() && format == Format::Table) {
-                        let cursor = if args.oldest_first { "--after" } else { "--before" };
-                        eprintln!("there are more: {cursor} {last}");
+                    if let Some(next) = next.filter(|_| format == Format::Table) {
+                        let (cursor, id) = match args.oldest_first {
+                            true => ("--after", next.after),
+                            false => ("--before", next.before),
+                        };
+                        eprintln!("there are more: {cursor} {}", id.expect("the next page has a cursor"));
                     }
                     return Ok(());
                 }
@@ -134,6 +138,7 @@ fn explain(number: u64, page: &HistoryPage) {
         rows_merged: cost.rows_merged,
         rows_dead: cost.rows_dead,
         rows_skipped: cost.rows_skipped,
+        tombstones: cost.tombstones,
     };
     eprintln!("{}", serde_json::to_string(&explained).expect("numbers become JSON"));
 }

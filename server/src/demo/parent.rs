@@ -189,9 +189,9 @@ async fn check(messages: &Messages, expected: &mut Expected) -> Done<Verdict> {
                     let message = message?;
                     found.push((message.id, message.content.to_owned()));
                 }
-                match page.last_id()? {
-                    Some(last) if page.has_more() => history = history.from(last),
-                    _ => break,
+                match page.next()? {
+                    Some(next) => history = next,
+                    None => break,
                 }
             }
         }

@@ -107,7 +107,9 @@ impl Reader {
             chat.ts_ms,
         ) {
             Ok(id) => Ok(Some(Entry::Chat(chat, id))),
-            Err(error @ Error::OutOfOrder { .. }) => Err(Failure::file(&self.path, "cannot be imported", error)),
+            Err(error @ (Error::OutOfOrder { .. } | Error::FileChanged)) => {
+                Err(Failure::file(&self.path, "cannot be imported", error))
+            }
             Err(error) => Ok(Some(Entry::Bad(error.to_string()))),
         }
     }
@@ -342,6 +344,26 @@ mod tests {
         );
         assert_eq!(named[3], "5 JSON cut short at column 1");
         assert_eq!(named[4], "7 not UTF-8 from its byte 1 on");
+    }
+
+    /// Found in review: it panicked.
+    #[test]
+    fn a_file_that_is_put_out_of_order_after_its_check_is_refused() {
+        let (dir, path) = file("a.jsonl", [chat(E, "a"), chat(E + 9, "b")].concat().as_bytes());
+        let checked = check(&path, Epoch::DEFAULT, |_, _| ()).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&path, [chat(E + 9, "b"), chat(E, "a")].concat()).unwrap();
+        let mut reader = Reader::open(&path, Epoch::DEFAULT, Some(checked.lateness_ms)).unwrap();
+        assert!(matches!(reader.next().unwrap(), Some(Entry::Chat(_, Some(_)))));
+        let failure = reader.next().unwrap_err();
+        assert_eq!(failure.status, 1);
+        assert_eq!(
+            failure
+                .sentence
+                .unwrap()
+                .replace(&format!("{}/", dir.path().display()), ""),
+            "a.jsonl: cannot be imported: the file changed during the import; run it again when nobody writes to it"
+        );
     }
 
     #[test]

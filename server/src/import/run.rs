@@ -2,7 +2,7 @@
 //!
 //! 1. Lines are read into chunks; a limited number of chunks is under way at the same time.
 //! 2. A chunk gives ids to names it meets first, on disk before any message uses them.
-//! 3. Its messages go to their channels' homes, which write those that are not there.
+//! 3. Its messages go to their channels' homes, in the order of the chunks; the homes write those that are not there.
 //! 4. Chunks end in the order of the file: what is acknowledged is always the first N lines.
 
 use super::{
@@ -18,7 +18,10 @@ use crate::{
 };
 use engine::{Config, is_store};
 use messages::{Epoch, Import, MessageId, Messages, NameKind, Options};
-use runtime::time::Instant;
+use runtime::{
+    sync::{OneshotReceiver, OneshotSender, oneshot},
+    time::Instant,
+};
 use serde::Serialize;
 use std::{
     cell::RefCell,
@@ -125,6 +128,7 @@ async fn write(messages: &Messages, file: &Path, checked: &Checked, format: Form
         ids: RefCell::default(),
     };
     let mut chunks = InFlight::new();
+    let mut before = None;
     let mut summary = Summary {
         read: 0,
         added: 0,
@@ -137,7 +141,8 @@ async fn write(messages: &Messages, file: &Path, checked: &Checked, format: Form
             let chunk = Chunk::read(&mut reader)?;
             ended = chunk.lines == 0;
             if !ended {
-                chunks.push(chunk.write(&names));
+                let (set_out, after) = oneshot();
+                chunks.push(chunk.write(&names, before.replace(after), set_out));
             }
         }
         let Some(written) = chunks.next().await else { break };
@@ -253,7 +258,13 @@ impl Chunk {
         Ok(chunk)
     }
 
-    async fn write(self, names: &Names<'_>) -> Done<Written> {
+    /// Writes it. Its messages set out after those of the chunk before, which says so through `before`.
+    async fn write(
+        self,
+        names: &Names<'_>,
+        before: Option<OneshotReceiver<()>>,
+        set_out: OneshotSender<()>,
+    ) -> Done<Written> {
         names
             .learn(NameKind::Channel, self.chat.iter().map(|chat| chat.channel.as_str()))
             .await?;
@@ -281,6 +292,11 @@ impl Chunk {
         let imports = channels
             .into_iter()
             .map(|(channel, chat)| names.messages.import(channel, chat));
+        if let Some(before) = before {
+            before.recv().await.unwrap_or(()); // It has set out, or failed: then the import ends.
+        }
+        // The next chunk is told now, and polled after this one.
+        drop(set_out);
         let imported = join_all(imports).await?;
         let (added, present) = imported
             .iter()

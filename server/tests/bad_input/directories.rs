@@ -1,11 +1,12 @@
 //! Directories that are no store, or cannot be used as one.
 
 use super::{Row, T, check_rows, closed_store, line, row};
-use crate::common::{PROGRAM, copy, folder, history, read, rename, text, write};
+use crate::common::{PROGRAM, copy, folder, history, is_read_only, read, rename, text, write};
 use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -13,8 +14,16 @@ use std::{
 /// The status of a script that could not mount what it needs.
 const NO_MOUNT: i32 = 77;
 
-/// Runs a shell script in mounts of its own, with `args` as its own; `None`, told on standard error, where that is impossible.
+/// Tells that a test could not do its work; `cargo xtask ci` counts such lines. Past the harness, which would keep it from
+/// the log of a test that passes.
+fn skipped(what: &str, why: &str) {
+    let line = format!("SKIPPED: {what}: {why}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+}
+
+/// Runs a shell script in mounts of its own, with `args` as its own; `None`, told, where that is impossible.
 fn with_mounts(what: &str, script: &str, args: &[&str]) -> Option<Output> {
+    let mut why = "unshare is not installed".to_owned();
     for flags in ["-m", "-rm"] {
         let output = Command::new("unshare")
             .args([flags, "sh", "-c", script, "sh"])
@@ -27,10 +36,9 @@ fn with_mounts(what: &str, script: &str, args: &[&str]) -> Option<Output> {
         if possible && !stderr.starts_with("unshare:") {
             return Some(output);
         }
+        why = stderr.lines().next().unwrap_or("a mount failed").to_owned();
     }
-    // Past the harness, which would keep it from the log of a test that passes.
-    let skipped = format!("SKIPPED: {what}: this machine does not let the test mount a file system\n");
-    std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+    skipped(what, &why);
     None
 }
 
@@ -167,6 +175,61 @@ fn a_directory_that_is_read_only() {
         };
         row(1, says, args).judge(&output);
     }
+    assert_eq!(history(&store, "#c"), whole);
+}
+
+/// The user that has no rights beyond those of all.
+const NOBODY: &str = "65534";
+
+/// Needs no mount: where permissions do not bind the one who runs the tests, another user does it.
+#[test]
+fn a_directory_that_is_someone_elses() {
+    let folder = folder("someone-elses-");
+    let dir = folder.path();
+    let (store, chat) = closed_store(dir, "store");
+    let whole = history(&store, "#c");
+    let modes = |dir_mode, file_mode| {
+        for file in crate::common::files_below(&store) {
+            fs::set_permissions(file, fs::Permissions::from_mode(file_mode)).unwrap();
+        }
+        fs::set_permissions(&store, fs::Permissions::from_mode(dir_mode)).unwrap();
+    };
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    modes(0o555, 0o444);
+    let bound = is_read_only(&store.join("LOCK"));
+    let new = store.join("new");
+    for (says, args) in [
+        (
+            "can't be written: Permission denied",
+            vec!["history", "--data", text(&store), "--channel", "#c", "--all"],
+        ),
+        (
+            "can't be written: Permission denied",
+            vec!["import", "--data", text(&store), text(&chat)],
+        ),
+        (
+            "can't be written: Permission denied",
+            vec!["check", "--data", text(&store)],
+        ),
+        ("Permission denied", vec!["import", "--data", text(&new), text(&chat)]),
+    ] {
+        let mut command = match bound {
+            true => Command::new(PROGRAM),
+            false => {
+                let mut setpriv = Command::new("setpriv");
+                setpriv.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", PROGRAM]);
+                setpriv
+            }
+        };
+        let output = command.args(&args).output();
+        let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+        match output {
+            Ok(output) if !stderr(&output).starts_with("setpriv:") => row(1, says, args).judge(&output),
+            Ok(output) => return skipped("a directory of someone else", stderr(&output).trim()),
+            Err(_) => return skipped("a directory of someone else", "setpriv is not installed"),
+        }
+    }
+    modes(0o755, 0o644);
     assert_eq!(history(&store, "#c"), whole);
 }
 

@@ -70,23 +70,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A closed store of one shard with messages of `#c` in several table files, and the file that they came from.
+/// A closed store of one shard with messages of `#c`, and the file that they came from.
 fn closed_store(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let chat: String = (0..2000)
         .map(|n| line(T + n * 1000, &format!("message {n} {}", "x".repeat(60))))
         .collect();
     let chat = write(dir.join(format!("{name}.jsonl")), chat.as_bytes());
     let store = dir.join(name);
-    let args = [
-        "import",
-        "--data",
-        text(&store),
-        "--shards",
-        "1",
-        "--memtable-bytes",
-        "64KiB",
-        text(&chat),
-    ];
+    let args = ["import", "--data", text(&store), "--shards", "1", text(&chat)];
     stdout_of(args);
     (store, chat)
 }

@@ -44,6 +44,11 @@ pub fn write(path: PathBuf, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// Whether this process may not write the file.
+pub fn is_read_only(path: &Path) -> bool {
+    fs::OpenOptions::new().write(true).open(path).is_err()
+}
+
 /// Moves a file.
 pub fn rename(from: &Path, to: &Path) {
     fs::rename(from, to).unwrap();

@@ -43,7 +43,7 @@ fn config() -> Config {
         block_cache_bytes: 0,
         log_segment_bytes: 64 << 10,
         log_bytes_max: 1 << 20,
-        mutation_bytes_max: 16 << 10,
+        mutation_bytes_max: Some(16 << 10),
         block_bytes: 256,
         ..Config::new(DIRECTORY)
     }

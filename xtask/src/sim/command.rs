@@ -186,6 +186,7 @@ impl Outcome {
             "flushes_asked": report.flushes,
             "crashes": disk.crashes,
             "crashes_midway": report.crashes_midway,
+            "kills": report.kills,
             "torn_writes": disk.writes_torn,
             "dropped_writes": disk.writes_dropped,
             "dropped_names": disk.entries_dropped,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use engine::{Page, Read};
-use model::{CellKind, CqlType, Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Schema, Slice};
+use engine::{Page, PastTombstones, Read};
+use model::{
+    CellKind, CqlType, Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Schema, Slice, TableOptions,
+};
 
 use super::data::{
     Ask, CellEdit, CellView, Change, Column, Edge, Key, PageView, Part, PartitionKey, RowEdit, RowView, Shape, TABLES,
@@ -34,6 +36,9 @@ fn column_type(shape: Shape) -> CqlType {
     }
 }
 
+/// A year.
+const GRACE_SECONDS: u32 = 31_536_000;
+
 /// The definition of a table, to be created.
 pub(crate) fn schema(table: &Table) -> Schema {
     let mut builder = Schema::builder(KEYSPACE, table.name);
@@ -54,7 +59,15 @@ pub(crate) fn schema(table: &Table) -> Schema {
     for (nth, shape) in table.regulars.iter().enumerate() {
         builder = builder.regular(&format!("c{nth}"), column_type(*shape));
     }
-    builder.build().expect("the simulated tables are well defined")
+    // The clients' clocks are weeks behind the nodes', and their tombstones are to count.
+    let options = TableOptions {
+        gc_grace_seconds: GRACE_SECONDS,
+        ..TableOptions::default()
+    };
+    builder
+        .options(options)
+        .build()
+        .expect("the simulated tables are well defined")
 }
 
 /// Bytes of a partition key: Cassandra's, one value as it is, several each with its length and a zero.
@@ -108,7 +121,10 @@ fn element_type(shape: Shape) -> CqlType {
 fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<u8> {
     let mut row = RowBuilder::new();
     if let Some(timestamp) = edit.inserted {
-        row.liveness(timestamp);
+        match edit.ends {
+            None => row.liveness(timestamp),
+            Some(ends) => row.liveness_ttl(timestamp, ends - local_time(timestamp), ends),
+        };
     }
     if let Some(timestamp) = edit.deleted {
         row.deletion(deletion(timestamp));
@@ -127,16 +143,29 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
                 element: None,
                 timestamp,
                 value,
+                ends,
             } => {
-                row.cell(columns[*column].id, *timestamp, value);
+                let (id, ttl) = (
+                    columns[*column].id,
+                    ends.map(|ends| (ends - local_time(*timestamp), ends)),
+                );
+                match ttl {
+                    None => row.cell(id, *timestamp, value),
+                    Some((ttl, ends)) => row.cell_ttl(id, *timestamp, value, ttl, ends),
+                };
             }
             CellEdit::Put {
                 column,
                 element: Some(element),
                 timestamp,
                 value,
+                ends,
             } => {
-                row.element(columns[*column].id, &path(*column, element), *timestamp, value);
+                let (id, path) = (columns[*column].id, path(*column, element));
+                match ends {
+                    None => row.element(id, &path, *timestamp, value),
+                    Some(ends) => row.element_ttl(id, &path, *timestamp, value, ends - local_time(*timestamp), *ends),
+                };
             }
             CellEdit::Delete {
                 column,
@@ -188,7 +217,13 @@ pub(crate) fn mutation(schema: &Schema, partition: &PartitionKey, change: &Chang
 }
 
 /// The read of the page that begins at `rest`, or at the span's first row.
-pub(crate) fn read(schema: &Schema, partition: &PartitionKey, ask: &Ask, rest: Option<&Slice>) -> Read {
+pub(crate) fn read(
+    schema: &Schema,
+    partition: &PartitionKey,
+    ask: &Ask,
+    rest: Option<&Slice>,
+    past_tombstones: PastTombstones,
+) -> Read {
     let whole = || Slice {
         start: position(schema, &ask.span.from),
         end: position(schema, &ask.span.to),
@@ -205,6 +240,7 @@ pub(crate) fn read(schema: &Schema, partition: &PartitionKey, ask: &Ask, rest: O
         limit_rows: ask.limit_rows,
         limit_bytes: ask.limit_bytes,
         include_dead: false,
+        past_tombstones,
     }
 }
 
@@ -216,7 +252,7 @@ pub(crate) fn page(schema: &Schema, table: &Table, page: &Page) -> Result<PageVi
     let statics = page
         .static_row()
         .map(|row| row_view(Key::new(), &schema.statics, table.statics, row));
-    let rows = page.rows().map(|(bytes, row)| {
+    let key = |bytes: &[u8]| {
         let values = schema
             .decode_clustering(bytes)
             .map_err(|e| wrong(format!("a clustering key: {e}")))?;
@@ -227,12 +263,16 @@ pub(crate) fn page(schema: &Schema, table: &Table, page: &Page) -> Result<PageVi
                 descending: *descending,
             })
         });
-        row_view(parts.collect::<Result<_, _>>()?, &schema.regulars, table.regulars, row)
-    });
+        parts.collect::<Result<Key, Trouble>>()
+    };
+    let rows = page
+        .rows()
+        .map(|(bytes, row)| row_view(key(bytes)?, &schema.regulars, table.regulars, row));
     Ok(PageView {
         statics: statics.transpose()?,
         rows: rows.collect::<Result<_, _>>()?,
         more: page.more().cloned(),
+        cut_at: page.cut_at().map(key).transpose()?,
     })
 }
 
@@ -248,7 +288,8 @@ fn row_view(key: Key, columns: &[model::Column], shapes: &[Shape], row: RowRef<'
     let cells = row.cells().map(|cell| {
         let column = columns.iter().position(|column| column.id == cell.column);
         let column = column.ok_or_else(|| wrong(format!("a cell of the unknown column {:?}", cell.column)))?;
-        let CellKind::Live(value) = cell.kind else {
+        // Whether it should have ended by now is the oracle's question.
+        let (CellKind::Live(value) | CellKind::Expiring { value, .. }) = cell.kind else {
             return Err(wrong(format!("a cell that is not live: {:?}", cell.kind)));
         };
         let element = cell.path.map(|path| {

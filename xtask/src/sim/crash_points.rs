@@ -74,6 +74,7 @@ fn run_script(tear: Tear, crash: Option<(Point, [u64; 2])>, tell: bool) -> Run<E
         stretches: 3,
         bulky: false,
         periodic: false,
+        expiring: false,
     };
     let mut rng = Rng::new(1);
     let world = EngineWorld::new(1, &profile, tear, &mut rng);

@@ -245,6 +245,8 @@ pub(crate) enum CellEdit {
         element: Option<Val>,
         timestamp: i64,
         value: Vec<u8>,
+        /// The second at which it is no more there.
+        ends: Option<u32>,
     },
     Delete {
         column: Column,
@@ -266,8 +268,10 @@ impl fmt::Debug for CellEdit {
                 element: e,
                 timestamp,
                 value,
+                ends,
             } => {
-                write!(f, "c{column}{}={}@{timestamp}", element(e), short(value))
+                write!(f, "c{column}{}={}@{timestamp}", element(e), short(value))?;
+                ends.map_or(Ok(()), |second| write!(f, " until {second}"))
             }
             CellEdit::Delete {
                 column,
@@ -299,6 +303,8 @@ fn fnv(bytes: &[u8]) -> u32 {
 pub(crate) struct RowEdit {
     /// An insert says that the row exists; an update does not.
     pub inserted: Option<i64>,
+    /// The second at which what is written ends, the insert and the cells.
+    pub ends: Option<u32>,
     pub deleted: Option<i64>,
     pub cells: Vec<CellEdit>,
 }
@@ -358,6 +364,15 @@ pub(crate) struct PageView<Rest> {
     pub rows: Vec<RowView>,
     /// Where the next page begins; `None` if this one ends the span.
     pub more: Option<Rest>,
+    /// The key behind which it begins, if that is not the last row's.
+    pub cut_at: Option<Key>,
+}
+
+impl<Rest> PageView<Rest> {
+    /// The key behind which the next page begins, if there is one.
+    pub(crate) fn end(&self) -> Option<&Key> {
+        self.cut_at.as_ref().or_else(|| Some(&self.rows.last()?.key))
+    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use engine::{Config, Error, Store, SyncMode};
+use engine::{Config, Error, PastTombstones, Store, SyncMode};
 use model::{Mutation, Slice};
 use runtime::sim::{self, Faults, Outcome, Sim, Tear};
 use runtime::{Handle, ShardId};
 
 use super::convert::{self, KEYSPACE, Schemas};
 use super::data::{Ask, Change, PageView, PartitionKey, TABLES};
-use super::node::{Door, Ended, Node, Trouble, Weather, World};
+use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
 use super::plan::Profile;
 use super::truth::Slip;
 use crate::rng::Rng;
@@ -34,6 +34,9 @@ fn trouble(error: Error) -> Trouble {
     }
 }
 
+/// More than a page meets.
+const MANY_TOMBSTONES: u32 = 100_000;
+
 /// Settings small enough that a short history fills memtables, segments and caches.
 fn config(profile: &Profile, rng: &mut Rng) -> Config {
     let mut config = Config::new(Path::new(DIRECTORY));
@@ -42,6 +45,7 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
     config.block_cache_bytes = *rng.pick(&[0, 8 << 10, 1 << 20]);
     // Runs of an eighth of it: a few rows, so that floors are raised again and again.
     config.row_cache_bytes = *rng.pick(&[0, 16 << 10, 64 << 10, 1 << 20]);
+    config.tombstone_failure_threshold = *rng.pick(&[1, 4, 30, MANY_TOMBSTONES, MANY_TOMBSTONES]);
     // Few blocks in a segment and four segments in all: they are recycled again and again.
     config.log_segment_bytes = if profile.bulky {
         64 << 10
@@ -49,7 +53,6 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
         *rng.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10])
     };
     config.log_bytes_max = 4 * u64::from(config.log_segment_bytes);
-    config.mutation_bytes_max = config.log_segment_bytes as usize / 2;
     config.block_bytes = *rng.pick(&[256, 1 << 10, 16 << 10]);
     if profile.periodic {
         config.sync = SyncMode::Periodic {
@@ -69,6 +72,10 @@ impl Door for EngineDoor {
     type Node = EngineNode;
 
     async fn open(self, universe: Arc<Vec<PartitionKey>>) -> Result<EngineNode, Trouble> {
+        let past_tombstones = match self.config.tombstone_failure_threshold {
+            MANY_TOMBSTONES => PastTombstones::Fail,
+            _ => PastTombstones::Cut,
+        };
         let store = Store::open_on(self.handle, self.config).await.map_err(trouble)?;
         let mut schemas = Vec::new();
         for table in &TABLES {
@@ -84,6 +91,7 @@ impl Door for EngineDoor {
             store,
             schemas: Arc::new(schemas),
             universe,
+            past_tombstones,
         })
     }
 }
@@ -94,6 +102,7 @@ pub(crate) struct EngineNode {
     store: Store,
     schemas: Schemas,
     universe: Arc<Vec<PartitionKey>>,
+    past_tombstones: PastTombstones,
 }
 
 impl EngineNode {
@@ -164,7 +173,7 @@ impl Node for EngineNode {
         let schema = &self.schemas[partition.table];
         let page = self
             .store
-            .read(convert::read(schema, partition, ask, rest))
+            .read(convert::read(schema, partition, ask, rest, self.past_tombstones))
             .await
             .map_err(trouble)?;
         convert::page(schema, &TABLES[partition.table], &page)
@@ -232,6 +241,10 @@ impl World for EngineWorld {
         ))
     }
 
+    fn pass(&mut self, seconds: u32) {
+        self.sim.step_wall_clock(i64::from(seconds) * 1_000_000);
+    }
+
     fn start(&mut self) -> EngineDoor {
         EngineDoor {
             handle: self.sim.start(),
@@ -242,7 +255,7 @@ impl World for EngineWorld {
     fn drive(
         &mut self,
         weather: Weather,
-        crash_after: Option<u64>,
+        (cut, after): (Cut, Option<u64>),
         client: Pin<Box<dyn Future<Output = ()>>>,
     ) -> Ended {
         let usual = self.sim.faults();
@@ -251,7 +264,10 @@ impl World for EngineWorld {
             p_no_space: weather.no_space,
             ..usual
         });
-        self.sim.crash_at_op(crash_after);
+        match cut {
+            Cut::Power => self.sim.crash_at_op(after),
+            Cut::Kill => self.sim.kill_at_op(after),
+        }
         match self.sim.run(client) {
             Outcome::Done(()) => Ended::Done,
             Outcome::Crashed => Ended::Crashed,
@@ -259,9 +275,11 @@ impl World for EngineWorld {
         }
     }
 
-    fn cut(&mut self) {
-        if self.sim.is_running() {
-            self.sim.crash();
+    fn cut(&mut self, cut: Cut) {
+        match cut {
+            _ if !self.sim.is_running() => {}
+            Cut::Power => self.sim.crash(),
+            Cut::Kill => self.sim.stop(),
         }
     }
 

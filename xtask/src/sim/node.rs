@@ -85,12 +85,21 @@ impl Weather {
     }
 }
 
-/// How a stretch between two starts of the store ended.
+/// What ends a stretch between two starts of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cut {
+    /// What was not synced may be lost.
+    Power,
+    /// The process alone: what it had written stays, and is no more durable than before.
+    Kill,
+}
+
+/// How a stretch ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
     /// The client was done.
     Done,
-    /// The power was cut on the way.
+    /// The cut came on the way.
     Crashed,
     /// Nobody could go on and nobody was done.
     Stuck(String),
@@ -105,16 +114,17 @@ pub(crate) trait World {
 
     fn shard_of(&self, partition: &PartitionKey) -> usize;
 
+    /// Lets so many seconds pass on the wall clock.
+    fn pass(&mut self, seconds: u32);
+
     /// Starts the machine on what the disk kept.
     fn start(&mut self) -> Self::Door;
 
-    /// Drives the machine and `client` until the client is done, or until the power is cut after `crash_after` more disk
-    /// operations.
-    fn drive(&mut self, weather: Weather, crash_after: Option<u64>, client: Pin<Box<dyn Future<Output = ()>>>)
-    -> Ended;
+    /// Drives the machine and `client` until the client is done, or until the cut after so many more disk operations.
+    fn drive(&mut self, weather: Weather, cut: (Cut, Option<u64>), client: Pin<Box<dyn Future<Output = ()>>>) -> Ended;
 
-    /// Cuts the power, if that has not happened.
-    fn cut(&mut self);
+    /// Ends the machine, if that has not happened.
+    fn cut(&mut self, cut: Cut);
 
     /// Disk operations since the beginning.
     fn ops(&self) -> u64;

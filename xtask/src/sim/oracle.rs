@@ -1,13 +1,15 @@
 //! The simple model: a naive map of cells, and what a reader may see of it.
 //!
 //! Nothing is ever dropped: the map keeps, per cell, what wins by the rules below, and every deletion beside it. What is
-//! live is found out anew at each look. The rules, after CQL.md §6 (time to live is not used here):
+//! live is found out anew at each look. The rules, after CQL.md §6:
 //!
-//! 1. Of two writes of one cell the higher timestamp wins; at one timestamp a deletion beats a value, and of two values
-//!    the larger bytes.
+//! 1. Of two writes of one cell the higher timestamp wins; at one timestamp a deletion beats a value, a value that ends beats one
+//!    that does not, a later end an earlier one, and else the larger bytes win. (Equal timestamps and ends are equal TTLs here.)
 //! 2. A deletion of a row, a range, a partition or a collection covers everything in it that is as old as itself or older.
-//! 3. A row exists if its insert is not covered, or if any of its cells is live.
+//! 3. A row exists if its insert is not covered and has not ended, or if any of its cells is live. Of two inserts the higher
+//!    timestamp wins; then one that ends, and the later end.
 //! 4. Static cells belong to the partition: only its deletion covers them.
+//! 5. What ends at a second is no more seen in that second; it wins and loses against others as before.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +20,18 @@ struct Cell {
     timestamp: i64,
     /// `None`: deleted.
     value: Option<Vec<u8>>,
+    ends: Option<u32>,
+}
+
+/// Whether what ends then is still there.
+fn lasts(ends: Option<u32>, now_s: u32) -> bool {
+    ends.is_none_or(|ends| now_s < ends)
 }
 
 #[derive(Clone, Default, Debug)]
 struct Row {
-    inserted: Option<i64>,
+    /// Timestamp and end.
+    inserted: Option<(i64, Option<u32>)>,
     deleted: Option<i64>,
     collections_deleted: BTreeMap<Column, i64>,
     cells: BTreeMap<(Column, Option<Val>), Cell>,
@@ -43,7 +52,7 @@ fn raise(slot: &mut Option<i64>, timestamp: Option<i64>) {
 
 impl Row {
     fn apply(&mut self, edit: &RowEdit) {
-        raise(&mut self.inserted, edit.inserted);
+        self.inserted = self.inserted.max(edit.inserted.map(|timestamp| (timestamp, edit.ends)));
         raise(&mut self.deleted, edit.deleted);
         for cell in &edit.cells {
             match cell {
@@ -52,12 +61,14 @@ impl Row {
                     element,
                     timestamp,
                     value,
+                    ends,
                 } => {
                     self.put(
                         (*column, element.clone()),
                         Cell {
                             timestamp: *timestamp,
                             value: Some(value.clone()),
+                            ends: *ends,
                         },
                     );
                 }
@@ -71,6 +82,7 @@ impl Row {
                         Cell {
                             timestamp: *timestamp,
                             value: None,
+                            ends: None,
                         },
                     );
                 }
@@ -84,8 +96,8 @@ impl Row {
 
     fn put(&mut self, name: (Column, Option<Val>), new: Cell) {
         let wins = self.cells.get(&name).is_none_or(|old| {
-            let deletion_then_bytes = |cell: &Cell| (cell.value.is_none(), cell.value.clone());
-            (new.timestamp, deletion_then_bytes(&new)) > (old.timestamp, deletion_then_bytes(old))
+            let strength = |cell: &Cell| (cell.timestamp, cell.value.is_none(), cell.ends, cell.value.clone());
+            strength(&new) > strength(old)
         });
         if wins {
             self.cells.insert(name, new);
@@ -93,9 +105,12 @@ impl Row {
     }
 
     /// What is live of it under a deletion from above.
-    fn view(&self, key: &Key, above: Option<i64>) -> Option<RowView> {
+    fn view(&self, key: &Key, above: Option<i64>, now_s: u32) -> Option<RowView> {
         let deleted = above.max(self.deleted);
-        let inserted = self.inserted.filter(|timestamp| Some(*timestamp) > deleted);
+        let inserted = self
+            .inserted
+            .filter(|(timestamp, ends)| Some(*timestamp) > deleted && lasts(*ends, now_s))
+            .map(|(timestamp, _)| timestamp);
         let cells: Vec<CellView> = self
             .cells
             .iter()
@@ -108,7 +123,7 @@ impl Row {
                 let value = cell
                     .value
                     .clone()
-                    .filter(|_| Some(cell.timestamp) > deleted.max(collection))?;
+                    .filter(|_| Some(cell.timestamp) > deleted.max(collection) && lasts(cell.ends, now_s))?;
                 Some(CellView {
                     column: *column,
                     element: element.clone(),
@@ -144,8 +159,8 @@ impl Partition {
     }
 
     /// The static row, if it is live.
-    pub(crate) fn statics(&self) -> Option<RowView> {
-        self.statics.view(&Key::new(), self.deleted)
+    pub(crate) fn statics(&self, now_s: u32) -> Option<RowView> {
+        self.statics.view(&Key::new(), self.deleted, now_s)
     }
 
     /// The live rows of a span, in the order asked for, past `after` if it is given.
@@ -154,6 +169,7 @@ impl Partition {
         span: &'a Span,
         reverse: bool,
         after: Option<&'a Key>,
+        now_s: u32,
     ) -> impl Iterator<Item = RowView> + 'a {
         let all: Box<dyn Iterator<Item = (&Key, &Row)>> = if reverse {
             Box::new(self.rows.iter().rev())
@@ -162,28 +178,28 @@ impl Partition {
         };
         let is_past = move |key: &Key| after.is_none_or(|after| if reverse { key < after } else { key > after });
         all.filter(move |(key, _)| span.contains(key) && is_past(key))
-            .filter_map(|(key, row)| {
+            .filter_map(move |(key, row)| {
                 let ranges = self
                     .ranges
                     .iter()
                     .filter(|(span, _)| span.contains(key))
                     .map(|(_, timestamp)| *timestamp);
-                row.view(key, self.deleted.max(ranges.max()))
+                row.view(key, self.deleted.max(ranges.max()), now_s)
             })
     }
 
     /// What is wrong with `page`, taken as the answer to `ask` past `after` at this moment; `None` if nothing is.
     ///
     /// A page may end at any row (its limits are checked by the caller), but only if it says that there may be more.
-    pub(crate) fn refutes<R>(&self, ask: &Ask, after: Option<&Key>, page: &PageView<R>) -> Option<String> {
-        if self.statics() != page.statics {
+    pub(crate) fn refutes<R>(&self, ask: &Ask, after: Option<&Key>, page: &PageView<R>, now_s: u32) -> Option<String> {
+        if self.statics(now_s) != page.statics {
             return Some(format!(
                 "static row: expected {:?}, got {:?}",
-                self.statics(),
+                self.statics(now_s),
                 page.statics
             ));
         }
-        let mut expected = self.rows(&ask.span, ask.reverse, after);
+        let mut expected = self.rows(&ask.span, ask.reverse, after, now_s);
         for (nth, got) in page.rows.iter().enumerate() {
             match expected.next() {
                 Some(row) if row == *got => {}
@@ -196,6 +212,12 @@ impl Partition {
                 "the page ends the span after {} rows, but there is {row:?}",
                 page.rows.len()
             )),
+            Some(row)
+                if page.cut_at.is_some()
+                    && self.rows(&ask.span, ask.reverse, page.end(), now_s).next() != Some(row.clone()) =>
+            {
+                Some(format!("the page is cut at {:?}, past {row:?}", page.cut_at))
+            }
             _ => None,
         }
     }
@@ -219,6 +241,23 @@ mod tests {
             element: None,
             timestamp,
             value: value.as_bytes().to_vec(),
+            ends: None,
+        }
+    }
+
+    /// An insert with one cell, which ends with it.
+    fn ending(timestamp: i64, value: &str, ends: u32) -> RowEdit {
+        RowEdit {
+            inserted: Some(timestamp),
+            ends: Some(ends),
+            cells: vec![CellEdit::Put {
+                column: 0,
+                element: None,
+                timestamp,
+                value: value.as_bytes().to_vec(),
+                ends: Some(ends),
+            }],
+            ..RowEdit::default()
         }
     }
 
@@ -228,6 +267,7 @@ mod tests {
             element: Some(Val::Text(name.to_owned())),
             timestamp,
             value: Vec::new(),
+            ends: None,
         }
     }
 
@@ -249,11 +289,13 @@ mod tests {
         }
     }
 
+    const NOW_S: u32 = 100;
+
     /// Applies in every order, and each twice; shows the rows as `id:inserted:cells`.
     fn check(changes: &[Change], expected: &str) {
         let all = Span::ALL;
         let show = |partition: &Partition| {
-            let rows = partition.rows(&all, false, None).map(|row| {
+            let rows = partition.rows(&all, false, None, NOW_S).map(|row| {
                 let cells = row.cells.iter().map(|cell| match &cell.element {
                     Some(element) => format!("c{}[{element:?}]", cell.column),
                     None => format!("c{}={}", cell.column, String::from_utf8_lossy(&cell.value)),
@@ -443,11 +485,32 @@ mod tests {
             ranges: vec![(Span::ALL, 9)],
             ..change()
         });
-        assert_eq!(partition.statics().map(|row| row.cells.len()), Some(1));
+        assert_eq!(partition.statics(0).map(|row| row.cells.len()), Some(1));
         partition.apply(&Change {
             deleted: Some(5),
             ..change()
         });
-        assert_eq!(partition.statics(), None);
+        assert_eq!(partition.statics(0), None);
+    }
+
+    #[test]
+    fn what_has_ended_is_not_seen_and_wins_and_loses_as_before() {
+        let forever = |timestamp, value| RowEdit {
+            inserted: Some(timestamp),
+            cells: vec![put(0, timestamp, value)],
+            ..RowEdit::default()
+        };
+        check(&[row(1, ending(1, "x", NOW_S + 1))], "1:true:c0=x");
+        check(&[row(1, ending(1, "x", NOW_S))], "");
+        check(&[row(1, ending(2, "x", NOW_S)), row(1, forever(1, "z"))], "");
+        check(&[row(1, ending(1, "x", NOW_S)), row(1, forever(1, "z"))], "");
+        check(&[row(1, ending(1, "x", NOW_S)), row(1, forever(2, "z"))], "1:true:c0=z");
+        check(
+            &[row(1, ending(1, "x", NOW_S)), row(1, ending(1, "a", NOW_S + 1))],
+            "1:true:c0=a",
+        );
+        let mut update = ending(2, "x", NOW_S);
+        update.inserted = None;
+        check(&[row(1, forever(1, "z")), row(1, update)], "1:true:");
     }
 }

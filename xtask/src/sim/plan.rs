@@ -5,13 +5,18 @@ use std::sync::Arc;
 use super::data::{
     Ask, CellEdit, Change, Column, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Ty, Val,
 };
-use super::node::Weather;
+use super::node::{Cut, Weather};
 use crate::rng::Rng;
 
 /// Partitions of each table that are written.
 const PARTITIONS: [usize; 3] = [5, 5, 3];
 /// Microseconds since the Unix epoch at which the clients' time begins.
 const TIME_BEGINS: i64 = 1_700_000_000_000_000;
+/// The nodes' wall clock in the first stretch, seconds since the Unix epoch: where the simulator's begins.
+pub(crate) const NODE_TIME_BEGINS_S: u32 = 1_704_067_200;
+/// Between and within stretches time passes by so many seconds, or a multiple. What ends, ends in the middle of such a period:
+/// whatever a stretch takes by itself, nothing ends while somebody looks.
+pub(crate) const PERIOD_S: u32 = 100_000;
 
 /// One step of a client.
 #[derive(Clone, Debug)]
@@ -39,13 +44,28 @@ pub(crate) struct Stretch {
     pub weather: Weather,
     /// The disk's, while the store opens and everything is read.
     pub weather_at_start: Weather,
-    /// While the store opens, the power is cut after this many disk operations.
+    /// What ends it, on the way or when the clients are done.
+    pub cut: Cut,
+    /// While the store opens, the cut comes after this many disk operations.
     pub crash_in_start: Option<u64>,
-    /// While the clients work, the power is cut after this many disk operations.
+    /// While the clients work, the cut comes after this many disk operations.
     pub crash_in_work: Option<u64>,
     pub clients: Vec<Vec<Step>>,
-    /// Whether the store is shut down when the clients are done; else the power is cut with everything in the air.
+    /// Periods that pass before the store opens.
+    pub closed_for: u32,
+    /// When the clients are done, so many periods pass, and these follow.
+    pub later: Option<Later>,
+    /// Whether the store is shut down when the clients are done; else the cut comes with everything in the air.
     pub close: bool,
+}
+
+/// The second half of a stretch.
+#[derive(Clone, Debug)]
+pub(crate) struct Later {
+    pub periods: u32,
+    pub clients: Vec<Vec<Step>>,
+    /// The cut comes after this many disk operations.
+    pub crash: Option<u64>,
 }
 
 impl Stretch {
@@ -54,9 +74,12 @@ impl Stretch {
         Self {
             weather: Weather::FAIR,
             weather_at_start: Weather::FAIR,
+            cut: Cut::Power,
             crash_in_start: None,
             crash_in_work: None,
             clients: Vec::new(),
+            closed_for: 0,
+            later: None,
             close: true,
         }
     }
@@ -71,6 +94,8 @@ pub(crate) struct Profile {
     pub bulky: bool,
     /// Acknowledge before the sync.
     pub periodic: bool,
+    /// Some of what is written ends by itself.
+    pub expiring: bool,
 }
 
 impl Profile {
@@ -79,7 +104,8 @@ impl Profile {
             shards: *rng.pick(&[1, 1, 1, 2, 2, 2, 2, 3, 4]),
             stretches: rng.within(3..6),
             bulky: rng.chance(1, 6),
-            periodic: rng.chance(1, 8),
+            periodic: rng.chance(1, 5),
+            expiring: rng.chance(1, 2),
         }
     }
 
@@ -123,9 +149,15 @@ pub(crate) struct Generator {
     /// Keys written so far, per partition; the last is the newest.
     used: Vec<Vec<Key>>,
     now: i64,
+    /// The last stretch ends with a kill.
+    killed: bool,
+    /// Periods that have passed on the nodes.
+    periods: u32,
     changes: u32,
     /// Bytes that the values of the present change may still have.
     room: usize,
+    /// What several clients read at the same time.
+    popular: Option<Ask>,
 }
 
 impl Generator {
@@ -139,8 +171,11 @@ impl Generator {
             owned,
             used,
             now: TIME_BEGINS,
+            killed: false,
+            periods: 0,
             changes: 0,
             room: 0,
+            popular: None,
         }
     }
 
@@ -152,22 +187,67 @@ impl Generator {
         } else {
             Weather::FAIR
         };
+        let closed_for = self.pass();
+        let clients = self.clients();
+        let steps: usize = clients.iter().map(Vec::len).sum();
+        let later = self.rng.chance(1, 3).then(|| {
+            let (periods, clients) = (self.pass(), self.clients());
+            let crash = self.rng.chance(1, 3).then(|| self.rng.within(1..100) as u64);
+            Later {
+                periods,
+                clients,
+                crash,
+            }
+        });
+        // What a killed process has left unsynced, only a cut while it is recovered can take.
+        let one_in = if self.killed { 2 } else { 8 };
+        let crash_in_start = self.rng.chance(1, one_in).then(|| self.rng.within(1..150) as u64);
+        let crash_in_work = self.rng.chance(3, 4).then(|| self.rng.within(1..2 + steps * 3) as u64);
+        let close = self.rng.chance(1, 2);
+        // What a failed sync has left undecided only a power cut decides.
+        let may_be_killed = weather.is_fair() && weather_at_start.is_fair();
+        let cut = if may_be_killed && self.rng.chance(1, 3) {
+            Cut::Kill
+        } else {
+            Cut::Power
+        };
+        self.killed = cut == Cut::Kill;
+        Stretch {
+            weather,
+            weather_at_start,
+            cut,
+            crash_in_start,
+            crash_in_work,
+            clients,
+            closed_for,
+            later,
+            close,
+        }
+    }
+
+    /// Draws how much time passes.
+    fn pass(&mut self) -> u32 {
+        let periods = *self.rng.pick(&[0, 0, 1, 1, 2]);
+        self.periods += periods;
+        periods
+    }
+
+    fn clients(&mut self) -> Vec<Vec<Step>> {
+        self.popular = None;
         let alone = self.rng.chance(1, 5);
         let writers = if alone { 1 } else { self.rng.within(1..5) };
         let mut clients: Vec<Vec<Step>> = (0..writers).map(|_| self.writer(alone)).collect();
         clients.extend((0..self.rng.within(1..3)).map(|_| self.reader()).collect::<Vec<_>>());
-        let steps: usize = clients.iter().map(Vec::len).sum();
-        let crash_in_start = self.rng.chance(1, 8).then(|| self.rng.within(1..150) as u64);
-        let crash_in_work = self.rng.chance(3, 4).then(|| self.rng.within(1..2 + steps * 3) as u64);
-        let close = self.rng.chance(1, 2);
-        Stretch {
-            weather,
-            weather_at_start,
-            crash_in_start,
-            crash_in_work,
-            clients,
-            close,
-        }
+        clients
+    }
+
+    /// Draws when a write ends: never, long ago, soon, or after the run.
+    fn ends(&mut self) -> Option<u32> {
+        let expires = self.profile.expiring && self.rng.chance(1, 3);
+        expires.then(|| {
+            let periods = self.periods + *self.rng.pick(&[0, 1, 1, 1, 2, 3, 100]);
+            NODE_TIME_BEGINS_S + periods * PERIOD_S - PERIOD_S / 2
+        })
     }
 
     fn weather(&mut self) -> Weather {
@@ -233,6 +313,10 @@ impl Generator {
     }
 
     fn scroll(&mut self, partition: PartitionIndex) -> Step {
+        let pages = *self.rng.pick(&[1, 2, 4]);
+        if let Some(ask) = self.popular.clone().filter(|_| self.rng.chance(1, 3)) {
+            return Step::Scroll { ask, pages };
+        }
         let span = if self.rng.chance(1, 2) {
             Span::ALL
         } else {
@@ -247,10 +331,8 @@ impl Generator {
             limit_rows,
             limit_bytes,
         };
-        Step::Scroll {
-            ask,
-            pages: *self.rng.pick(&[1, 2, 4]),
-        }
+        self.popular.get_or_insert_with(|| ask.clone());
+        Step::Scroll { ask, pages }
     }
 
     /// Draws a change of one partition: mostly one thing, at times several with one timestamp.
@@ -294,7 +376,10 @@ impl Generator {
                 }
             }
             12..22 if !table.statics.is_empty() => {
-                let mut edit = RowEdit::default();
+                let mut edit = RowEdit {
+                    ends: self.ends(),
+                    ..RowEdit::default()
+                };
                 self.cells(&mut edit, table.statics, timestamp, change.id);
                 change.statics = Some(edit);
             }
@@ -312,7 +397,10 @@ impl Generator {
             34..54 => {
                 // An edit: no insert, perhaps of a row that is gone.
                 let key = self.old_key(change.partition);
-                let mut edit = RowEdit::default();
+                let mut edit = RowEdit {
+                    ends: self.ends(),
+                    ..RowEdit::default()
+                };
                 self.cells(&mut edit, table.regulars, timestamp, change.id);
                 self.row(change, key, edit);
             }
@@ -320,6 +408,7 @@ impl Generator {
                 let key = self.new_key(change.partition);
                 let mut edit = RowEdit {
                     inserted: Some(timestamp),
+                    ends: self.ends(),
                     ..RowEdit::default()
                 };
                 self.cells(&mut edit, table.regulars, timestamp, change.id);
@@ -367,6 +456,7 @@ impl Generator {
                         element: None,
                         timestamp,
                         value,
+                        ends: edit.ends,
                     });
                 }
                 Some(ty) => self.elements(edit, column, *shape, ty, timestamp, id),
@@ -414,6 +504,7 @@ impl Generator {
                     element: Some(name),
                     timestamp,
                     value,
+                    ends: edit.ends,
                 }
             });
         }

@@ -4,7 +4,7 @@
 //! 1. The store is opened. All partitions are read whole and judged against all prefixes (`truth`, rule 3). If the state is
 //!    not known for certain, what may be missing is sent again.
 //! 2. The clients run side by side: bursts, reads, flushes. Each page is judged as it comes (rules 1 and 2).
-//! 3. The power is cut, on the way or at the end; a shutdown before it must have left nothing in the air.
+//! 3. The power is cut or the process killed, on the way or at the end; a shutdown before it must have left nothing in the air.
 //!
 //! A crash during 1 leaves what is known as it was: the next start is judged against the same prefixes.
 
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use super::data::{Ask, Key, PartitionIndex, PartitionKey, RowView, Span};
-use super::node::{Door, Ended, Node, Trouble, Weather, World};
-use super::plan::{Generator, Profile, Step, Stretch, universe};
+use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
+use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
 use super::truth::{Counts, Truth};
 use crate::rng::Rng;
 
@@ -27,11 +27,13 @@ use crate::rng::Rng;
 pub(crate) struct Report {
     pub counts: Counts,
     pub stretches: u64,
-    /// The power was cut while something was being done.
+    /// The cut came while something was being done.
     pub crashes_midway: u64,
-    /// The power was cut when the clients were done, without a shutdown.
+    /// The cut came when the clients were done, without a shutdown.
     pub crashes_at_rest: u64,
     pub shutdowns: u64,
+    /// Cuts that took the process alone.
+    pub kills: u64,
     pub flushes: u64,
     pub stormy: u64,
 }
@@ -43,6 +45,7 @@ impl std::ops::AddAssign for Report {
         self.crashes_midway += other.crashes_midway;
         self.crashes_at_rest += other.crashes_at_rest;
         self.shutdowns += other.shutdowns;
+        self.kills += other.kills;
         self.flushes += other.flushes;
         self.stormy += other.stormy;
     }
@@ -87,7 +90,7 @@ impl Stage {
             match node.read(ask, rest.as_ref()).await {
                 Ok(page) => {
                     self.truth.read_ends(began, ask, after.as_ref(), &page);
-                    after = page.rows.last().map(|row| row.key.clone()).or(after);
+                    after = page.end().cloned().or(after);
                     rest = page.more;
                 }
                 Err(trouble) => {
@@ -168,7 +171,7 @@ impl Stage {
         }
     }
 
-    /// Opens the store, looks at everything in it, and sends again what may be missing. The power may be cut anywhere.
+    /// Opens the store, looks at everything in it, and sends again what may be missing. The cut may come anywhere.
     async fn open<D: Door>(self, door: D, mut rng: Rng, opened: Rc<RefCell<Option<D::Node>>>) {
         let node = match door.open(Arc::clone(&self.universe)).await {
             Ok(node) => node,
@@ -189,14 +192,14 @@ impl Stage {
         *opened.borrow_mut() = Some(node);
     }
 
-    /// Lets the clients work side by side, and shuts the store down if that is asked for. The power may be cut anywhere.
-    async fn work<N: Node>(self, node: N, stretch: Stretch, rng: Rng) {
-        let members = stretch.clients.into_iter().map(|steps| {
+    /// Lets the clients work side by side, and shuts the store down if that is asked for. The cut may come anywhere.
+    async fn work<N: Node>(self, node: N, clients: Vec<Vec<Step>>, close: bool, rng: Rng) {
+        let members = clients.into_iter().map(|steps| {
             let client: Local<()> = Box::pin(self.clone().client(node.clone(), steps));
             client
         });
         crowd(members.collect(), rng).await;
-        if stretch.close && self.truth.violation().is_none() {
+        if close && self.truth.violation().is_none() {
             let acknowledged = self.truth.acknowledged();
             match node.close().await {
                 Ok(()) => {
@@ -295,7 +298,7 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
     }
 }
 
-/// One stretch, from the start of the store to the power cut; gives the disk operations of its two parts.
+/// One stretch, from the start of the store to the cut; gives the disk operations of its two parts.
 fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng, report: &mut Report) -> [u64; 2] {
     let (before, looking, working) = (world.ops(), rng.fork(), rng.fork());
     report.stretches += 1;
@@ -303,19 +306,33 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
     stage.truth.tell(|| {
         let Stretch {
             clients: _,
+            closed_for,
+            later,
             weather,
             weather_at_start,
+            cut,
             crash_in_start,
             crash_in_work,
             close,
         } = &stretch;
-        format!("start: {weather_at_start:?} {crash_in_start:?}, then {weather:?} {crash_in_work:?}, shutdown: {close}")
+        format!(
+            "after {closed_for} periods start: {weather_at_start:?} {crash_in_start:?}, then {weather:?} {crash_in_work:?}, \
+             after {:?} periods {:?}, shutdown: {close}, {cut:?}",
+            later.as_ref().map(|later| later.periods),
+            later.as_ref().and_then(|later| later.crash),
+        )
     });
+    let pass = |world: &mut W, periods: u32| {
+        world.pass(periods * PERIOD_S);
+        stage.truth.pass(periods * PERIOD_S);
+    };
+    pass(world, stretch.closed_for);
     let door = world.start();
     let opened = Rc::new(RefCell::new(None));
     stage.truth.set_weather(stretch.weather_at_start);
     let open = Box::pin(stage.clone().open(door, looking, Rc::clone(&opened)));
-    let mut ended = world.drive(stretch.weather_at_start, stretch.crash_in_start, open);
+    let cut = stretch.cut;
+    let mut ended = world.drive(stretch.weather_at_start, (cut, stretch.crash_in_start), open);
     let between = world.ops();
     let node = opened.borrow_mut().take();
     if let Some(node) = node.filter(|_| ended == Ended::Done && stage.truth.violation().is_none()) {
@@ -324,18 +341,27 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
             stage.truth.set_weather(stretch.weather);
         }
         report.stormy += u64::from(stretch.weather != Weather::FAIR);
-        let (weather, crash) = (stretch.weather, stretch.crash_in_work);
-        ended = world.drive(weather, crash, Box::pin(stage.clone().work(node, stretch, working)));
+        let (weather, close) = (stretch.weather, stretch.close);
+        let (now, later) = (stretch.clients, stretch.later);
+        let close_now = close && later.is_none();
+        let work = stage.clone().work(node.clone(), now, close_now, working);
+        ended = world.drive(weather, (cut, stretch.crash_in_work), Box::pin(work));
+        if let Some(later) = later.filter(|_| ended == Ended::Done && stage.truth.violation().is_none()) {
+            pass(world, later.periods);
+            let work = stage.clone().work(node, later.clients, close, rng.fork());
+            ended = world.drive(weather, (cut, later.crash), Box::pin(work));
+        }
     }
     let after = world.ops();
     stage.truth.tell(|| {
         format!(
-            "{ended:?} after {} and {} operations; power cut",
+            "{ended:?} after {} and {} operations; {cut:?}",
             between - before,
             after - between
         )
     });
-    world.cut();
+    world.cut(cut);
+    report.kills += u64::from(cut == Cut::Kill);
     match ended {
         Ended::Done if stage.closed.load(Ordering::Relaxed) => report.shutdowns += 1,
         Ended::Done => report.crashes_at_rest += 1,

@@ -44,6 +44,7 @@ fn put(column: usize, timestamp: i64, value: &str) -> CellEdit {
         element: None,
         timestamp,
         value: value.as_bytes().to_vec(),
+        ends: None,
     }
 }
 
@@ -84,11 +85,12 @@ impl Script {
                 element: None,
                 timestamp: now,
                 value: id.to_be_bytes().to_vec(),
+                ends: None,
             };
             let edit = RowEdit {
                 inserted: Some(now),
-                deleted: None,
                 cells: vec![author, put(1, now, &text)],
+                ..RowEdit::default()
             };
             change.rows.push((message(id), edit));
         })
@@ -127,6 +129,7 @@ impl Script {
                     element: Some(Val::Text(name.to_owned())),
                     timestamp: now,
                     value: Vec::new(),
+                    ends: None,
                 };
                 let whole = CellEdit::DeleteCollection {
                     column: 1,
@@ -138,8 +141,8 @@ impl Script {
                     section(1, "intro"),
                     RowEdit {
                         inserted: Some(now),
-                        deleted: None,
                         cells,
+                        ..RowEdit::default()
                     },
                 ));
             })

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey};
-use super::node::{Door, Ended, Node, Trouble, Weather, World};
+use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
 use super::oracle::Partition;
-use super::plan::Profile;
+use super::plan::{NODE_TIME_BEGINS_S, Profile};
 use super::run::{Run, run_seed};
 use super::truth::Slip;
 use crate::rng::Rng;
@@ -40,10 +40,11 @@ enum Fault {
     DamageAfterCrash,
     FailsInFairWeather,
     Hangs,
+    SeesWhatHasEnded,
 }
 
 impl Fault {
-    const ALL: [Fault; 18] = [
+    const ALL: [Fault; 19] = [
         Fault::AcknowledgesBeforeSync,
         Fault::AppliesBeforeSync,
         Fault::LeavesHoles,
@@ -62,6 +63,7 @@ impl Fault {
         Fault::DamageAfterCrash,
         Fault::FailsInFairWeather,
         Fault::Hangs,
+        Fault::SeesWhatHasEnded,
     ];
 }
 
@@ -87,6 +89,7 @@ struct Machine {
     at_rest: Cell<bool>,
     shards: Vec<RefCell<Shard>>,
     shard_of: RefCell<Vec<usize>>,
+    now_s: Rc<Cell<u32>>,
     /// Each partition as its last reader saw it.
     stale: RefCell<BTreeMap<PartitionIndex, Partition>>,
 }
@@ -214,6 +217,10 @@ impl Node for Toy {
 
     async fn read(&self, ask: &Ask, rest: Option<&Key>) -> Result<PageView<Key>, Trouble> {
         let machine = &self.0;
+        let now_s = match machine.fault {
+            Fault::SeesWhatHasEnded => 0,
+            _ => machine.now_s.get(),
+        };
         if machine.fault == Fault::FailsInFairWeather && machine.chance(0.001) {
             return Err(Trouble::Failed("input/output error".to_owned()));
         }
@@ -234,8 +241,8 @@ impl Node for Toy {
             Some(stale) if machine.fault == Fault::ReadsStale && machine.chance(0.05) => stale,
             _ => after,
         };
-        let old: Vec<_> = before.rows(&ask.span, ask.reverse, rest).collect();
-        let mut rows: Vec<_> = state.rows(&ask.span, ask.reverse, rest).collect();
+        let old: Vec<_> = before.rows(&ask.span, ask.reverse, rest, now_s).collect();
+        let mut rows: Vec<_> = state.rows(&ask.span, ask.reverse, rest, now_s).collect();
         if machine.fault == Fault::PagesOfTwoMoments {
             // The first row as it was when the read began, the others as they are when it ends.
             if let (Some(first), Some(was)) = (rows.first_mut(), old.first()) {
@@ -255,9 +262,10 @@ impl Node for Toy {
             more = Some(rows[1].key.clone());
         }
         Ok(PageView {
-            statics: state.statics(),
+            statics: state.statics(now_s),
             rows,
             more,
+            cut_at: None,
         })
     }
 
@@ -292,6 +300,7 @@ struct ToyWorld {
     ops: u64,
     disk: Vec<Vec<Arc<Change>>>,
     machine: Option<Rc<Machine>>,
+    now_s: Rc<Cell<u32>>,
     universe: RefCell<Vec<PartitionKey>>,
 }
 
@@ -305,6 +314,7 @@ impl ToyWorld {
             ops: 0,
             disk,
             machine: None,
+            now_s: Rc::new(Cell::new(NODE_TIME_BEGINS_S)),
             universe: RefCell::default(),
         }
     }
@@ -341,6 +351,10 @@ impl World for ToyWorld {
         self.disk.len()
     }
 
+    fn pass(&mut self, seconds: u32) {
+        self.now_s.set(self.now_s.get() + seconds);
+    }
+
     fn shard_of(&self, partition: &PartitionKey) -> usize {
         let mut universe = self.universe.borrow_mut();
         universe.push(partition.clone());
@@ -364,6 +378,7 @@ impl World for ToyWorld {
             crash_at: Cell::new(None),
             off: Cell::new(false),
             at_rest: Cell::new(false),
+            now_s: Rc::clone(&self.now_s),
             shards: shards.collect(),
             shard_of: RefCell::new(
                 (0..self.universe.borrow().len())
@@ -379,12 +394,12 @@ impl World for ToyWorld {
     fn drive(
         &mut self,
         weather: Weather,
-        crash_after: Option<u64>,
+        (cut, after): (Cut, Option<u64>),
         mut client: Pin<Box<dyn Future<Output = ()>>>,
     ) -> Ended {
         let machine = Rc::clone(self.machine.as_ref().expect("it was started"));
         machine.weather.set(weather);
-        machine.crash_at.set(crash_after.map(|ops| machine.ops.get() + ops));
+        machine.crash_at.set(after.map(|ops| machine.ops.get() + ops));
         let mut cx = Context::from_waker(Waker::noop());
         let mut idle = 0;
         loop {
@@ -396,7 +411,7 @@ impl World for ToyWorld {
             machine.at_rest.set(false);
             if machine.off.get() {
                 drop(client);
-                self.cut();
+                self.cut(cut);
                 return Ended::Crashed;
             }
             idle = if machine.ops.get() == before { idle + 1 } else { 0 };
@@ -406,13 +421,16 @@ impl World for ToyWorld {
         }
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self, cut: Cut) {
         let Some(machine) = self.machine.take() else { return };
         self.ops += machine.ops.get();
         for nth in 0..self.disk.len() {
             let mut shard = machine.shards[nth].borrow_mut();
             if self.fault == Fault::ShutdownLosesTheEnd && machine.at_rest.get() {
                 shard.durable = shard.durable.saturating_sub(1);
+            }
+            if cut == Cut::Kill {
+                shard.durable = shard.log.len();
             }
             self.disk[nth] = self.survivors(&shard);
         }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, RowView, Span};
 use super::node::{Trouble, Weather};
 use super::oracle::Partition;
+use super::plan::NODE_TIME_BEGINS_S;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
@@ -87,6 +88,8 @@ struct Inner {
     /// An acknowledged change is durable; false: only what a flush settled is.
     durable_acks: bool,
     weather: Weather,
+    /// By the nodes' clock.
+    now_s: u32,
     violation: Option<String>,
     counts: Counts,
     /// Whether everything that happens is told on stderr.
@@ -182,14 +185,16 @@ struct Walk<'a> {
     partition: Partition,
     index: PartitionIndex,
     sent: &'a [Sent],
+    now_s: u32,
 }
 
 impl ShardTruth {
-    fn walk(&self, index: PartitionIndex) -> Walk<'_> {
+    fn walk(&self, index: PartitionIndex, now_s: u32) -> Walk<'_> {
         Walk {
             partition: self.base.get(&index).cloned().unwrap_or_default(),
             index,
             sent: &self.sent,
+            now_s,
         }
     }
 }
@@ -219,7 +224,7 @@ impl Walk<'_> {
             }
             match verdicts.last() {
                 Some(same) if !changed => verdicts.push(Option::<String>::clone(same)),
-                _ => verdicts.push(self.partition.refutes(ask, after, page)),
+                _ => verdicts.push(self.partition.refutes(ask, after, page, self.now_s)),
             }
         }
         verdicts
@@ -266,6 +271,7 @@ impl Truth {
             shards,
             durable_acks,
             weather: Weather::FAIR,
+            now_s: NODE_TIME_BEGINS_S,
             violation: None,
             counts: Counts::default(),
             tell: false,
@@ -294,6 +300,11 @@ impl Truth {
 
     pub(crate) fn set_weather(&self, weather: Weather) {
         self.inner().weather = weather;
+    }
+
+    /// So many seconds have passed.
+    pub(crate) fn pass(&self, seconds: u32) {
+        self.inner().now_s += seconds;
     }
 
     /// Takes note of an error: expected in bad weather, a violation in fair.
@@ -346,7 +357,7 @@ impl Truth {
         let shard = &inner.shards[began.shard];
         let longest = shard.sent.len();
         let verdicts = shard
-            .walk(ask.partition)
+            .walk(ask.partition, inner.now_s)
             .judge(began.shortest, longest, ask, after, page);
         inner.tell(|_| format!("page of {} rows after {after:?} for {ask:?}", page.rows.len()));
         if let Some(first) = verdicts.iter().position(Option::is_none) {
@@ -435,8 +446,11 @@ impl Truth {
                     statics: statics.clone(),
                     rows: rows.clone(),
                     more: None,
+                    cut_at: None,
                 };
-                let verdicts = shard.walk(partition).judge(0, shard.sent.len(), &ask, None, &page);
+                let verdicts = shard
+                    .walk(partition, inner.now_s)
+                    .judge(0, shard.sent.len(), &ask, None, &page);
                 let name = |why: String| format!("{}: {why}", inner.universe[partition]);
                 verdicts.into_iter().map(|verdict| verdict.map(name)).collect()
             })

@@ -337,7 +337,11 @@ impl State {
         self.free.clear();
         self.stats.in_flight_at_crash += flights.len() as u64;
         while !flights.is_empty() {
-            let (op, fails) = flights.swap_remove(rng.index(flights.len()));
+            let (mut op, fails) = flights.swap_remove(rng.index(flights.len()));
+            if let Op::Write { dsync, .. } = &mut op {
+                // The bytes may have arrived, and their flush not.
+                *dsync = false;
+            }
             // A sync in flight makes nothing sure; a write may be torn even if half of it is all that arrived.
             if op.changes() && fails.is_none() && rng.coin() {
                 let _nobody_asks = self.run(op, None, power, rng);

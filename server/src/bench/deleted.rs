@@ -1,0 +1,133 @@
+//! `bench deleted`: the newest messages of a channel behind many that were deleted one by one.
+//!
+//! Three states: everything in memory; everything flushed; and the messages flushed before they are deleted, so that each meets
+//! its tombstone only when it is read. The first page of each state is the one that has to find its way; times are taken on
+//! the channel's shard.
+
+use super::{
+    figures::{Figures, round},
+    workload,
+};
+use crate::{cli, failure::Done, in_flight::InFlight, output::Format, scratch, session};
+use messages::{History, MessageId, Messages, Options};
+use runtime::time::Instant;
+use std::time::Duration;
+
+/// Messages that stay, older than the deleted ones.
+const KEPT: usize = 1_000;
+/// Messages in one write of the load.
+const LOAD_BATCH: usize = 500;
+const AT_ONCE: usize = 256;
+const LIMIT: usize = 50;
+/// What the row cache learns from a page, it has learnt after this time.
+const LEARNS: Duration = Duration::from_millis(200);
+const LATER_PAGES: usize = 11;
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Memory,
+    Flushed,
+    FlushedBefore,
+}
+
+/// Measures.
+pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
+    let workload = &args.workload;
+    let folder = scratch::Folder::new(workload.data.as_deref(), "bench")?;
+    let config = workload::config(workload, folder.path())?;
+    let figures = session::with_config(config, Options::default(), async |messages| {
+        let shards = messages.store().shards();
+        let mut figures = Figures::bare("deleted", workload, ("deleted", args.deleted), shards);
+        for (name, state) in [
+            ("memory", State::Memory),
+            ("flushed", State::Flushed),
+            ("flushed_before", State::FlushedBefore),
+        ] {
+            let mut times: [Vec<f64>; 3] = Default::default();
+            for round in 0..args.rounds {
+                let channel = messages.channel(&format!("{name}-{round}")).await?;
+                for (of, took) in times.iter_mut().zip(measure(&messages, channel, state, &args).await?) {
+                    of.push(took);
+                }
+            }
+            for (page, times) in ["plain", "first", "later"].into_iter().zip(&mut times) {
+                times.sort_by(f64::total_cmp);
+                figures.put(&format!("{name}_{page}_us"), round(times[times.len() / 2]));
+                figures.put(&format!("{name}_{page}_max_us"), round(times[times.len() - 1]));
+            }
+        }
+        figures.put("rounds", args.rounds);
+        Done::Ok(figures)
+    });
+    figures?.tell(format)
+}
+
+/// Microseconds of a page without deleted messages, of the first one behind them, and of those that follow.
+async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::BenchDeleted) -> Done<[f64; 3]> {
+    let load = async |count: usize| -> Done<Vec<MessageId>> {
+        let content = "x".repeat(args.workload.content_bytes.as_usize());
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            let some = vec![(1, content.clone()); LOAD_BATCH.min(count - ids.len())];
+            ids.extend(messages.send_many(channel, some).await?);
+        }
+        Ok(ids)
+    };
+    load(KEPT).await?;
+    if state != State::Memory {
+        messages.store().flush().await?;
+    }
+    let plain = later_page(messages, channel).await?;
+    let gone = load(usize::try_from(args.deleted).unwrap_or(usize::MAX)).await?;
+    if state == State::FlushedBefore {
+        messages.store().flush().await?;
+    }
+    for some in gone.chunks(LOAD_BATCH * AT_ONCE) {
+        let mut deletes = InFlight::new();
+        for id in some {
+            deletes.push(messages.delete(channel, *id, None));
+            if deletes.len() == AT_ONCE {
+                deletes.next().await.transpose()?;
+            }
+        }
+        while deletes.next().await.transpose()?.is_some() {}
+    }
+    if state == State::Flushed {
+        messages.store().flush().await?;
+    }
+    let first = page(messages, channel).await?;
+    Ok([plain, first, later_page(messages, channel).await?])
+}
+
+/// Microseconds of a page after some others: the median.
+async fn later_page(messages: &Messages, channel: i64) -> Done<f64> {
+    page(messages, channel).await?;
+    let wait = |_| async {
+        runtime::time::sleep(LEARNS).await;
+        Ok(())
+    };
+    messages.call(messages.home_of(channel), wait).await?;
+    let mut times = Vec::new();
+    for _ in 0..LATER_PAGES {
+        times.push(page(messages, channel).await?);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[LATER_PAGES / 2])
+}
+
+/// Microseconds of a newest page, which must be full.
+async fn page(messages: &Messages, channel: i64) -> Done<f64> {
+    let read = messages.call(messages.home_of(channel), move |local| async move {
+        let began = Instant::now();
+        let page = local.history(channel, History::newest(LIMIT)).await?;
+        let mut bytes = 0;
+        for message in page.messages() {
+            bytes += message?.content.len();
+        }
+        std::hint::black_box(bytes);
+        Ok((page.len(), began.elapsed()))
+    });
+    let (len, took) = read.await?;
+    assert_eq!(len, LIMIT, "the page goes on behind what was deleted");
+    Ok(took.as_secs_f64() * 1e6)
+}
