@@ -93,7 +93,7 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
             found.damage(&path, 0, FOREIGN.to_owned());
         }
     }
-    for shard in 0..state.shards {
+    for shard in state.log_shards() {
         check_log(dir, &state, shard, &mut found, &mut progress)?;
     }
     Ok(found)

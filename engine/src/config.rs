@@ -4,6 +4,8 @@ pub use commitlog::SyncMode;
 use commitlog::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_STEP, SEGMENTS_MAX, SEGMENTS_MIN};
 use std::path::PathBuf;
 
+/// No store has more shards.
+pub(crate) const SHARDS_MAX: u16 = 64;
 /// No mutation is larger, whatever the log takes.
 const MUTATION_BYTES_MAX: usize = 16 << 20;
 
@@ -12,8 +14,9 @@ const MUTATION_BYTES_MAX: usize = 16 << 20;
 pub struct Config {
     /// The store's directory; created if it does not exist.
     pub dir: PathBuf,
-    /// Number of shards of a store that is created now, 1 to 64; `None`: one per CPU core that the process may use. A store
-    /// that exists keeps its number; another one is refused.
+    /// Number of shards, 1 to 64; `None`: as many as the store has, and for a new one as many as there are CPU cores that the
+    /// process may use. With another number than before, opening replays and flushes the logs of all shards, and the shards
+    /// share the older table files.
     pub shards: Option<usize>,
     /// Whether each shard's thread is pinned to a core of its own. Default: true.
     pub pin: bool,
@@ -91,7 +94,7 @@ impl Config {
                 .ok_or_else(|| format!("{name} is {value}; it must lie between {min} and {max}"))
         };
         if let Some(shards) = self.shards {
-            bound("the number of shards", shards as u64, 1, 64)?;
+            bound("the number of shards", shards as u64, 1, u64::from(SHARDS_MAX))?;
         }
         bound("memtable_bytes", self.memtable_bytes as u64, 64 << 10, 64 << 30)?;
         bound("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;

@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::Manifest;
 use crate::manifest::state::{Edit, FileRecord, LogRecord, State};
-use crate::shard::{BOUND_AHEAD, Boot, Booted, Shard};
+use crate::shard::{BOUND_AHEAD, Boot, Recovered, Shard};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
 use model::{Schema, TableId};
 use runtime::sync::Mutex;
 use runtime::{Break, ShardId, TaskClass, disk};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(crate) enum NotAdded {
 impl Node {
     /// Opens the store on all shards; runs on shard 0.
     pub async fn open(config: Arc<Config>, shared: Arc<Shared>) -> Result<Vec<Recovery>> {
-        let shards = u16::try_from(runtime::shard_count()).expect("at most 64 shards");
+        let shards = shard_count();
         disk::create_dir_all(&config.dir).await?;
         let mut state = match Manifest::read(&config.dir).await? {
             Some((state, found)) => {
@@ -57,17 +58,9 @@ impl Node {
             }
             None => create(&config.dir, shards).await?,
         };
-        if state.shards != shards {
-            let what = format!(
-                "the store in {} has {} shards and cannot be opened with {shards}; open it with {}",
-                config.dir.display(),
-                state.shards,
-                state.shards
-            );
-            return Err(Error::Refused { what });
-        }
         check_belonging(&config.dir, &state).await?;
         make_table_dirs(&config.dir, state.tables.keys().copied()).await?;
+        make_log_dirs(&config.dir, shards).await?;
         let given_up_to = state.timestamps_up_to;
         state.timestamps_up_to = given_up_to.max(runtime::time::unix_micros().saturating_add(BOUND_AHEAD));
         // Written anew before any file is moved: what was read may not be durable, if a write of it once failed.
@@ -81,6 +74,7 @@ impl Node {
             dir_faults: DirFaults::default(),
         });
         let schemas: Vec<_> = node.shared.schemas();
+        let state = Arc::new(state);
         let boots: Vec<Boot> = (0..shards)
             .map(|shard| Boot {
                 config: Arc::clone(&config),
@@ -91,22 +85,16 @@ impl Node {
                 files: state
                     .files
                     .values()
-                    .filter(|file| file.shard == shard)
+                    .filter(|file| file.is_shared_by(shard, shards))
                     .cloned()
                     .collect(),
                 generations: state.files.keys().chain(&orphans).copied().collect(),
-                flushed: state
-                    .flushed
-                    .iter()
-                    .filter(|((of, _), _)| *of == shard)
-                    .map(|((_, t), p)| (*t, *p))
-                    .collect(),
                 log: state.log(shard),
                 given_up_to,
                 timestamps_up_to: state.timestamps_up_to,
             })
             .collect();
-        let opened = node.boot(boots).await;
+        let opened = node.boot(boots, &config.dir, &state, given_up_to).await;
         if opened.is_err() {
             abandon().await;
         }
@@ -114,11 +102,14 @@ impl Node {
     }
 
     /// Brings all shards to life.
-    async fn boot(self: &Rc<Self>, boots: Vec<Boot>) -> Result<Vec<Recovery>> {
-        let recover: Vec<_> = boots
-            .iter()
-            .map(|boot| (boot.log, boot.flushed.clone(), boot.given_up_to))
-            .collect();
+    async fn boot(
+        self: &Rc<Self>,
+        boots: Vec<Boot>,
+        dir: &Path,
+        old: &Arc<State>,
+        given_up_to: i64,
+    ) -> Result<Vec<Recovery>> {
+        let shards = shard_count();
         // Shard 0 first: the flushes of the others' recoveries go through its manifest.
         for (to, boot) in (0..).map(ShardId).zip(boots) {
             if to == ShardId(0) {
@@ -129,33 +120,47 @@ impl Node {
                     .map_err(crate::store::stopped)??;
             }
         }
-        let recoveries = (0..).map(ShardId).zip(recover).map(|(to, (log, flushed, given))| {
-            let recover = on_shard(to, move |shard| async move { shard.recover(log, flushed, given).await });
-            runtime::spawn(TaskClass::Request, "recover", recover)
-        });
-        let mut booted = Vec::new();
-        let mut failed = None;
-        for task in recoveries.collect::<Vec<_>>() {
-            match task.await.and_then(|recovered| recovered) {
-                Ok(shard) => booted.push(shard),
-                Err(error) => drop(failed.get_or_insert(error)),
-            }
+        if runtime::broken(Break::ReshardsEarly) && shards != old.shards {
+            let next = |shard| (shard, old.log(shard).floor + 1);
+            self.edit(served_edits(
+                old,
+                shards,
+                &old.log_shards().map(next).collect::<Vec<_>>(),
+            ))
+            .await?;
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        // All logs are replayed before any shard flushes its last: records go to the shards that own them now.
+        let replay = {
+            let old = Arc::clone(old);
+            move |shard: Rc<Shard>| async move { shard.recover(&old, given_up_to).await }
+        };
+        let mut recovered: Vec<Recovered> = on_all(replay).await?.into_iter().flatten().collect();
+        recovered.sort_by_key(|recovered| recovered.recovery.shard);
+        let started = runtime::time::Instant::now();
+        let flush = |shard: Rc<Shard>| async move { shard.flush().await.map(|()| shard.last_timestamp()) };
+        let given = on_all(flush).await?.into_iter().fold(0, i64::max);
+        let flushed_in = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         // The old logs are in sstables: from here on they are spares. Then the new ones are made, and named.
-        self.edit(log_edits(&booted, true)).await?;
-        let given = booted.iter().map(|booted| booted.given).fold(0, i64::max);
-        for booted in &booted {
-            let first = booted.next_segment;
-            on_shard(ShardId(booted.recovery.shard), move |shard| async move {
-                shard.serve(first, given).await
-            })
+        let next: Vec<_> = recovered
+            .iter()
+            .map(|of| (of.recovery.shard, of.next_segment))
+            .collect();
+        self.edit(served_edits(old, shards, &next)).await?;
+        remove_old_logs(dir, old.log_shards(), shards).await?;
+        let first_segments: Vec<_> = next.into_iter().filter(|(shard, _)| *shard < shards).collect();
+        for &(shard, first) in &first_segments {
+            on_shard(
+                ShardId(shard),
+                move |shard| async move { shard.serve(first, given).await },
+            )
             .await??;
         }
-        self.edit(log_edits(&booted, false)).await?;
-        Ok(booted.into_iter().map(|booted| booted.recovery).collect())
+        self.edit(log_edits(&first_segments, false)).await?;
+        let told = |recovered: Recovered| Recovery {
+            micros: recovered.recovery.micros.saturating_add(flushed_in),
+            ..recovered.recovery
+        };
+        Ok(recovered.into_iter().map(told).collect())
     }
 
     /// Makes edits durable.
@@ -228,10 +233,9 @@ impl Node {
             .append(vec![Edit::CreateTable(Box::new(schema.clone()))])
             .await?;
         let schema = Arc::new(schema);
-        for shard in 0..runtime::shard_count() {
-            let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
+        for shard in 0..shard_count() {
             let schema = Arc::clone(&schema);
-            on_shard(to, move |shard| async move { shard.add_table(schema) }).await?;
+            on_shard(ShardId(shard), move |shard| async move { shard.add_table(schema) }).await?;
         }
         self.shared.add_schema(Arc::clone(&schema));
         Ok(schema)
@@ -266,16 +270,8 @@ impl Node {
 
     /// Flushes all shards side by side.
     pub async fn flush_all(&self) -> Result<()> {
-        let flushes = (0..runtime::shard_count()).map(|shard| {
-            let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
-            let flush = on_shard(to, |shard| async move { shard.flush().await });
-            runtime::spawn(TaskClass::Request, "flush all", flush)
-        });
-        let mut result = Ok(());
-        for flush in flushes.collect::<Vec<_>>() {
-            result = result.and(flush.await.and_then(|flushed| flushed));
-        }
-        result
+        on_all(|shard| async move { shard.flush().await }).await?;
+        Ok(())
     }
 
     /// Closes all shards and the manifest; runs on shard 0.
@@ -283,8 +279,7 @@ impl Node {
         let mut result = Ok(());
         let mut edits = Vec::new();
         // Shard 0 last: the others need the manifest to flush.
-        for shard in (0..runtime::shard_count()).rev() {
-            let id = u16::try_from(shard).expect("at most 64 shards");
+        for id in (0..shard_count()).rev() {
             let closed = on_shard(ShardId(id), move |shard| async move { shard.close_here(flush).await }).await;
             match closed.and_then(|closed| closed) {
                 Ok(Some(floor)) => edits.push(Edit::Log {
@@ -305,30 +300,72 @@ impl Node {
     }
 }
 
-fn log_edits(booted: &[Booted], clean: bool) -> Vec<Edit> {
-    let edit = |booted: &Booted| {
-        let log = LogRecord {
-            floor: booted.next_segment,
-            clean,
-        };
-        Edit::Log {
-            shard: booted.recovery.shard,
-            log,
+fn shard_count() -> u16 {
+    u16::try_from(runtime::shard_count()).expect("at most 64 shards")
+}
+
+/// Runs `f` on all shards side by side and returns what each gave, or the first error once all have ended.
+async fn on_all<R, F, Fut>(f: F) -> Result<Vec<R>>
+where
+    F: FnOnce(Rc<Shard>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<R>> + 'static,
+    R: Send + 'static,
+{
+    let calls = (0..shard_count())
+        .map(|shard| runtime::spawn(TaskClass::Request, "on all shards", on_shard(ShardId(shard), f.clone())));
+    let mut all = Vec::new();
+    let mut failed = None;
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.flatten() {
+            Ok(one) => all.push(one),
+            Err(error) => drop(failed.get_or_insert(error)),
         }
+    }
+    failed.map_or(Ok(all), Err)
+}
+
+/// All logs are in sstables, and the store has `shards` from now on: one step, for a log that is replayed by token is flushed
+/// by all shards, and needed until all have.
+fn served_edits(old: &State, shards: u16, next: &[(u16, u64)]) -> Vec<Edit> {
+    let mut edits = log_edits(next, true);
+    if shards != old.shards {
+        edits.push(Edit::Identity {
+            host_id: old.host_id,
+            shards,
+        });
+    }
+    edits
+}
+
+/// Logs, each with its first segment that is not in sstables.
+fn log_edits(floors: &[(u16, u64)], clean: bool) -> Vec<Edit> {
+    let edit = |&(shard, floor): &(u16, u64)| Edit::Log {
+        shard,
+        log: LogRecord { floor, clean },
     };
-    booted.iter().map(edit).collect()
+    floors.iter().map(edit).collect()
+}
+
+/// Removes the segments of logs that no shard has any more; nothing of them is needed.
+async fn remove_old_logs(dir: &Path, logs: Range<u16>, shards: u16) -> Result<()> {
+    for shard in logs.skip(usize::from(shards)) {
+        let folder = layout::log_dir(dir, shard);
+        for entry in list_or_none(&folder).await? {
+            disk::remove(&folder.join(entry.name)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends the shards of a store that could not be opened.
 async fn abandon() {
-    for shard in (0..runtime::shard_count()).rev() {
-        let to = ShardId(u16::try_from(shard).expect("at most 64 shards"));
+    for shard in (0..shard_count()).rev() {
         let close = || async {
             if let Some(shard) = runtime::root::<Shard>() {
                 drop(shard.close_here(false).await);
             }
         };
-        let _ = runtime::call(to, close).await;
+        let _ = runtime::call(ShardId(shard), close).await;
     }
 }
 
@@ -352,6 +389,14 @@ async fn make_table_dirs(dir: &Path, tables: impl Iterator<Item = TableId>) -> R
     Ok(disk::sync_dir(&layout::tables_dir(dir)).await?)
 }
 
+/// Makes the directories of the shards' logs durable.
+async fn make_log_dirs(dir: &Path, shards: u16) -> Result<()> {
+    for shard in 0..shards {
+        disk::create_dir_all(&layout::log_dir(dir, shard)).await?;
+    }
+    Ok(disk::sync_dir(&dir.join("log")).await?)
+}
+
 /// The first state of a new store in `dir`.
 async fn create(dir: &Path, shards: u16) -> Result<State> {
     // What a crash during creation may have left is fine; anything else is somebody's.
@@ -373,10 +418,7 @@ async fn create(dir: &Path, shards: u16) -> Result<State> {
     }
     disk::create_dir_all(&layout::tables_dir(dir)).await?;
     disk::create_dir_all(&layout::orphans_dir(dir)).await?;
-    for shard in 0..shards {
-        disk::create_dir_all(&layout::log_dir(dir, shard)).await?;
-    }
-    disk::sync_dir(&dir.join("log")).await?;
+    make_log_dirs(dir, shards).await?;
     disk::sync_dir(dir).await?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk::sync_dir(parent).await?;
@@ -449,7 +491,7 @@ async fn check_belonging(dir: &Path, state: &State) -> Result<()> {
             return Err(Error::foreign(&path));
         }
     }
-    for shard in 0..state.shards {
+    for shard in state.log_shards() {
         let folder = layout::log_dir(dir, shard);
         if let Some(path) = commitlog::replay::foreign(&folder, state.host_id, shard).await? {
             return Err(Error::foreign(&path));

@@ -1,7 +1,7 @@
 //! The face of the engine outside the shards: [`Store`], from any thread and any async runtime.
 
 use crate::closing::Closing;
-use crate::config::Config;
+use crate::config::{Config, SHARDS_MAX};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest;
@@ -155,18 +155,10 @@ impl Store {
         let lock = lock(&config.dir)?;
         // Nobody else writes the manifest now.
         let present = manifest::present_shards(&config.dir)?;
-        let shards = match (config.shards, present) {
-            (Some(wanted), Some(present)) if wanted != usize::from(present) => {
-                let dir = config.dir.display();
-                let what = format!(
-                    "the store in {dir} has {present} shards and cannot be opened with {wanted}; open it with {present}"
-                );
-                return Err(Error::Refused { what });
-            }
-            (_, Some(present)) => usize::from(present),
-            (Some(wanted), None) => wanted,
-            (None, None) => std::thread::available_parallelism().map_or(1, usize::from).min(64),
-        };
+        let shards = config.shards.or(present.map(usize::from)).unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            cores.min(usize::from(SHARDS_MAX))
+        });
         config.shards = Some(shards);
         let checks = runtime::checks::startup(&config.dir, shards)?;
         let options = runtime::Options {

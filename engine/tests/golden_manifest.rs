@@ -21,6 +21,7 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
     let file = |generation| FileRecord {
         table: TableId(1),
         shard: 1,
+        shards: 2,
         generation,
         bytes: 8192,
         token_first: i64::MIN,

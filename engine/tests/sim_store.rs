@@ -143,27 +143,6 @@ fn deletions_of_all_kinds_hold_across_flush_and_crash() {
 }
 
 #[test]
-fn rejects_another_shard_count() {
-    let mut sim = simulator(5, 2);
-    let handle = sim.start();
-    run(&mut sim, async move {
-        let (store, _) = open(handle, small("/store")).await;
-        store.close().await.expect("closed");
-    });
-    sim.crash();
-    sim.set_shards(3);
-    let handle = sim.start();
-    run(&mut sim, async move {
-        let refused = Store::open_on(handle, small("/store"))
-            .await
-            .err()
-            .expect("refused")
-            .to_string();
-        assert!(refused.contains("has 2 shards"), "{refused}");
-    });
-}
-
-#[test]
 fn a_missing_sstable_is_named_and_a_foreign_one_set_aside() {
     let mut sim = simulator(6, 1);
     let handle = sim.start();

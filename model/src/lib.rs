@@ -42,6 +42,6 @@ pub use schema::{
     ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder, TableOptions,
 };
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
-pub use token::{IGNORE_MSB, Token, shard_of, token_of};
+pub use token::{IGNORE_MSB, Token, next_token_of, shard_of, token_of};
 pub use ttl::{Expiry, TTL_MAX};
 pub use types::{CqlType, TYPE_DEPTH_MAX, Value};

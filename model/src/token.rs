@@ -40,6 +40,28 @@ pub fn shard_of(token: Token, shards: u16) -> u16 {
     ((u128::from(biased) * u128::from(shards)) >> 64) as u16
 }
 
+/// The first token at or after `from` that belongs to `shard`, if there is one.
+///
+/// # Panics
+/// If `shard` is not one of `shards`.
+pub fn next_token_of(from: Token, shard: u16, shards: u16) -> Option<Token> {
+    assert!(shard < shards, "shard {shard} of {shards}");
+    // The shards' turns come again with every value of the bits that do not count.
+    const TURN_BITS: u32 = 64 - IGNORE_MSB;
+    let first_of = |shard: u16| (u64::from(shard) << TURN_BITS).div_ceil(u64::from(shards));
+    let unbiased = (from.0 as u64).wrapping_add(1 << 63);
+    let in_turn = unbiased & ((1 << TURN_BITS) - 1);
+    let turn = unbiased - in_turn;
+    let next = if in_turn < first_of(shard) {
+        turn + first_of(shard)
+    } else if in_turn < first_of(shard + 1) {
+        unbiased
+    } else {
+        turn.checked_add(1 << TURN_BITS)? + first_of(shard)
+    };
+    Some(Token(next.wrapping_sub(1 << 63) as i64))
+}
+
 const C1: u64 = 0x87c3_7b91_1142_53d5;
 const C2: u64 = 0x4cf5_ad43_2745_937f;
 

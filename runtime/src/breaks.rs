@@ -48,11 +48,15 @@ pub enum Break {
     ExpiredStays,
     /// A read joins an identical one that began before its partition was written to.
     JoinsStaleReads,
+    /// A store gets another number of shards before its logs are in sstables.
+    ReshardsEarly,
+    /// A table file from before the number of shards changed is opened by one shard only.
+    ReshardedFilesUnshared,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 21] = [
+    pub const ALL: [Break; 23] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -74,6 +78,8 @@ impl Break {
         Break::CutEndsSlice,
         Break::ExpiredStays,
         Break::JoinsStaleReads,
+        Break::ReshardsEarly,
+        Break::ReshardedFilesUnshared,
     ];
 
     /// The name on command lines.
@@ -100,6 +106,8 @@ impl Break {
             Break::CutEndsSlice => "cut-ends-slice",
             Break::ExpiredStays => "expired-stays",
             Break::JoinsStaleReads => "joins-stale-reads",
+            Break::ReshardsEarly => "reshards-early",
+            Break::ReshardedFilesUnshared => "resharded-files-unshared",
         }
     }
 
@@ -131,6 +139,10 @@ impl Break {
             Break::CutEndsSlice => "a page that was cut because of its tombstones says that nothing follows",
             Break::ExpiredStays => "a read sees what has expired",
             Break::JoinsStaleReads => "a read joins an identical one that began before its partition was written to",
+            Break::ReshardsEarly => "a store gets another number of shards before its logs are in sstables",
+            Break::ReshardedFilesUnshared => {
+                "a table file from before the number of shards changed is opened by one shard only"
+            }
         }
     }
 

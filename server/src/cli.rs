@@ -4,7 +4,7 @@ use crate::{output::Format, size::Size, time_text::Timestamp};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use messages::MessageId;
 use scrollback_server::load::CHANNELS;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A wide-column store made for message history.
 ///
@@ -57,10 +57,32 @@ pub enum Command {
 
 /// Where the store is.
 #[derive(Args, Debug, Clone)]
-pub struct Data {
+pub struct Place {
     /// The store's directory.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+}
+
+/// The store that a command opens.
+#[derive(Args, Debug, Clone)]
+pub struct Data {
+    #[command(flatten)]
+    pub place: Place,
+    /// Open the store with so many shards from now on, one core and one thread each, 1 to 64. Default: as many as it has, and
+    /// for a new store as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+}
+
+impl Data {
+    /// The store in `dir`, with the shards that it has.
+    pub fn of(dir: &Path) -> Data {
+        let data = dir.to_owned();
+        Data {
+            place: Place { data },
+            shards: None,
+        }
+    }
 }
 
 /// Import chat history from a file of JSON lines, plain or gzip.
@@ -88,9 +110,6 @@ pub struct Import {
     /// The instant from which a new store's ids count, as 2015-01-01T00:00:00Z; of an existing store, it must be its own.
     #[arg(long, value_name = "RFC3339")]
     pub epoch: Option<Timestamp>,
-    /// Shards of a new store: one core and one thread each. Default: as many as there are cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub shards: Option<u16>,
     /// Memory for recent writes, per shard, after which they are written to a table file: 1MiB, 64MiB, …
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub memtable_bytes: Size,
@@ -232,7 +251,7 @@ pub struct Stats {
 #[derive(Args, Debug)]
 pub struct Check {
     #[command(flatten)]
-    pub data: Data,
+    pub place: Place,
 }
 
 /// Look into a table file, offline and memory-mapped.
@@ -386,8 +405,6 @@ pub struct DemoWorker {
     pub clients: u32,
     #[arg(long, default_value_t = CHANNELS)]
     pub channels: u32,
-    #[arg(long)]
-    pub shards: Option<u16>,
     #[arg(long, default_value = "1MiB")]
     pub memtable_bytes: Size,
     /// Clients whose history begins with this start.

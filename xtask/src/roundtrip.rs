@@ -7,8 +7,11 @@
 //!    every line, in order, each message once, the same ids each way.
 //! 3. The channels' counts are those of the file; every byte of the store passes the check.
 //! 4. A second import adds nothing.
-//! 5. Imports into further stores are killed at moments that the seed draws, and run again: the same.
+//! 5. The store is reopened with other numbers of shards, each time by a process that is killed, then by others: the same.
+//! 6. Imports into further stores are killed at moments that the seed draws, and run again with other numbers of shards, until
+//!    the last is left to end: the same.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -35,6 +38,9 @@ pub(crate) struct Options {
     /// Shards; may be given several times.
     #[arg(long, value_name = "N", default_values_t = [1, 2])]
     shards: Vec<u16>,
+    /// Numbers of shards to reopen the stores with, one after the other; may be given several times.
+    #[arg(long, value_name = "N", num_args = 1.., default_values_t = [1, 3, 7, 2])]
+    reopen: Vec<u16>,
     /// Memory of a shard's memtables before they are flushed, KiB.
     #[arg(long, value_name = "KIB", default_value_t = 64)]
     memtable_kib: usize,
@@ -53,6 +59,9 @@ struct Counts {
     messages: u64,
     sstables: u64,
     killed_midway: u64,
+    /// Openings with another number of shards than before.
+    resharded: u64,
+    killed_in_recovery: u64,
 }
 
 /// Runs what was asked; true if everything came back.
@@ -83,8 +92,12 @@ pub(crate) fn run(options: &Options) -> bool {
             )
             .map_err(|why| format!("on {shards} shards: {why}"))?;
         }
-        if counts.sstables == 0 || (options.kills > 0 && counts.killed_midway == 0) {
-            return Err("no sstable was written, or no import was killed midway: this shows nothing".to_owned());
+        if counts.sstables == 0 || (options.kills > 0 && counts.killed_midway == 0) || counts.resharded == 0 {
+            return Err(
+                "no sstable was written, no import was killed midway, or no store was reopened with another number \
+                        of shards: this shows nothing"
+                    .to_owned(),
+            );
         }
         Ok(chat.lines.len())
     });
@@ -100,10 +113,13 @@ pub(crate) fn run(options: &Options) -> bool {
         json!({
             "lines": lines,
             "shards": options.shards,
+            "reopened_with": options.reopen,
             "histories": counts.histories,
             "messages_compared": counts.messages,
             "sstables": counts.sstables,
             "killed_midway": counts.killed_midway,
+            "resharded": counts.resharded,
+            "killed_in_recovery": counts.killed_in_recovery,
             "seed": options.seed,
             "seconds": (clock.elapsed().as_secs_f64() * 10.0).round() / 10.0,
             "status": if outcome.is_ok() { "ok" } else { "failed" },
@@ -125,8 +141,9 @@ fn round_trip(
     let store_of = |name: &str| Store {
         program,
         dir: folder.join(format!("{name}-{shards}")),
+        shards: Cell::new(shards),
     };
-    let arguments_of = |store: &Store<'_>| arguments(store, chat, &options.epoch, shards, options.memtable_kib);
+    let arguments_of = |store: &Store<'_>| arguments(store, chat, &options.epoch, options.memtable_kib);
 
     let store = store_of("whole");
     let import_all = arguments_of(&store);
@@ -137,20 +154,40 @@ fn round_trip(
     compare(&store, chat, &Way::ALL, counts)?;
     expect("a second import adds", import(&store, &import_all, lines)?, 0)?;
     compare(&store, chat, &Way::ALL[..1], counts)?;
-    store.check()?;
+    for &shards in &options.reopen {
+        reopen(&store, shards, rng, counts)?;
+        compare(&store, chat, &[*rng.pick(&Way::ALL)], counts).map_err(|why| format!("with {shards}: {why}"))?;
+        store.check()?;
+    }
     store.remove()?;
 
     for nth in 0..options.kills {
         let store = store_of(&format!("killed-{nth}"));
-        let import_all = arguments_of(&store);
-        let mut process = program.start(&import_all)?;
-        process.listen(took.mul_f64(rng.below(1000) as f64 / 1000.0))?;
-        counts.killed_midway += u64::from(process.kill()?);
-        import(&store, &import_all, lines)?;
-        expect("an import after that adds", import(&store, &import_all, lines)?, 0)?;
+        for &shards in [shards as u16].iter().chain(&options.reopen) {
+            reopen(&store, shards, rng, counts)?;
+            let mut process = program.start(&arguments_of(&store))?;
+            process.listen(took.mul_f64(rng.below(1000) as f64 / 1000.0))?;
+            counts.killed_midway += u64::from(process.kill()?);
+        }
+        import(&store, &arguments_of(&store), lines)?;
+        expect(
+            "an import after that adds",
+            import(&store, &arguments_of(&store), lines)?,
+            0,
+        )?;
         compare(&store, chat, &[*rng.pick(&Way::ALL)], counts)?;
         store.check()?;
         store.remove()?;
+    }
+    Ok(())
+}
+
+/// From now on the store is opened with so many shards; the first process that does so is killed.
+fn reopen(store: &Store<'_>, shards: u16, rng: &mut Rng, counts: &mut Counts) -> Result<(), String> {
+    let before = store.shards.replace(usize::from(shards));
+    if store.is_there() {
+        counts.resharded += u64::from(before != usize::from(shards));
+        counts.killed_in_recovery += u64::from(store.kill_in_recovery(rng)?);
     }
     Ok(())
 }

@@ -4,9 +4,11 @@
 //! shortened.
 
 use super::format::put_edit;
+use crate::config::SHARDS_MAX;
 use crate::layout::GENERATIONS_END;
 use commitlog::LogPosition;
 use model::{Schema, TableId, varint};
+use runtime::Break;
 use std::collections::BTreeMap;
 
 /// One sstable that belongs to the store.
@@ -16,6 +18,8 @@ pub struct FileRecord {
     pub table: TableId,
     /// The shard that wrote it.
     pub shard: u16,
+    /// Number of shards of the store when it was written: it holds tokens of `shard` among so many.
+    pub shards: u16,
     /// Unique in the store.
     pub generation: u64,
     /// Its exact length.
@@ -24,6 +28,25 @@ pub struct FileRecord {
     pub token_first: i64,
     /// Last token in force, inclusive.
     pub token_last: i64,
+}
+
+impl FileRecord {
+    /// Whether it may hold tokens of `shard` when the store has `shards`.
+    #[must_use]
+    pub fn is_shared_by(&self, shard: u16, shards: u16) -> bool {
+        if runtime::broken(Break::ReshardedFilesUnshared) {
+            return self.shard % shards == shard;
+        }
+        // Each shard has the same part of every turn of the tokens: the `shard`-th of `shards` equal ones.
+        let [of, among, shard, shards] = [self.shard, self.shards, shard, shards].map(u32::from);
+        shard * among < (of + 1) * shards && of * shards < (shard + 1) * among
+    }
+
+    /// Whether `shard` is the one of those that share it which counts it in its statistics: the first.
+    #[must_use]
+    pub fn is_counted_by(&self, shard: u16, shards: u16) -> bool {
+        (0..shards).find(|&shard| self.is_shared_by(shard, shards)) == Some(shard)
+    }
 }
 
 /// One shard's commit log, as the manifest knows it.
@@ -38,7 +61,7 @@ pub struct LogRecord {
 /// A change of the store's state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// Who this store is; the first edit of every manifest.
+    /// Who this store is; the first edit of every manifest. A later one changes the number of shards.
     Identity {
         /// Drawn when the store is created; stands in every file.
         host_id: [u8; 16],
@@ -115,6 +138,7 @@ impl Edit {
             Edit::AddFile(file) => {
                 varint::put_u64(&mut body, u64::from(file.table.0));
                 varint::put_u64(&mut body, u64::from(file.shard));
+                varint::put_u64(&mut body, u64::from(file.shards));
                 varint::put_u64(&mut body, file.generation);
                 varint::put_u64(&mut body, file.bytes);
                 varint::put_i64(&mut body, file.token_first);
@@ -189,6 +213,7 @@ impl Edit {
             ADD_FILE => Edit::AddFile(FileRecord {
                 table: TableId(int(body)?),
                 shard: int(body)?,
+                shards: int(body)?,
                 generation: generation(body)?,
                 bytes: int(body)?,
                 token_first: varint::get_i64(body).ok_or(SHORT)?,
@@ -259,6 +284,13 @@ impl State {
         self.logs.get(&shard).copied().unwrap_or(none)
     }
 
+    /// The logs that may hold something: those of the shards that there are, and of those that there once were.
+    #[must_use]
+    pub fn log_shards(&self) -> std::ops::Range<u16> {
+        let of_once = self.logs.last_key_value().map_or(0, |(&shard, _)| shard + 1);
+        0..self.shards.max(of_once)
+    }
+
     /// Applies the edits of one record.
     ///
     /// # Errors
@@ -280,8 +312,11 @@ impl State {
         }
         match edit {
             Edit::Identity { host_id, shards } => {
-                if shards == 0 {
-                    return Err("a store of no shards");
+                if !(1..=SHARDS_MAX).contains(&shards) {
+                    return Err("a store of an impossible number of shards");
+                }
+                if self.shards != 0 && self.host_id != host_id {
+                    return Err("a store becomes another one");
                 }
                 (self.host_id, self.shards) = (host_id, shards);
             }
@@ -289,6 +324,9 @@ impl State {
             Edit::Property { key, value } => drop(self.properties.insert(key, value)),
             Edit::CreateTable(schema) => drop(self.tables.insert(schema.id, *schema)),
             Edit::AddFile(file) => {
+                if !(1..=SHARDS_MAX).contains(&file.shards) || file.shard >= file.shards {
+                    return Err("an sstable of a shard that there cannot be");
+                }
                 if self.files.insert(file.generation, file).is_some() {
                     return Err("an sstable is added twice");
                 }
@@ -303,6 +341,9 @@ impl State {
                 *flushed = (*flushed).max(position);
             }
             Edit::Log { shard, log } => {
+                if shard >= SHARDS_MAX {
+                    return Err("a log of a shard that there cannot be");
+                }
                 let floor = self.logs.get(&shard).map_or(0, |log| log.floor);
                 self.logs.insert(
                     shard,
@@ -370,6 +411,7 @@ mod tests {
         let file = FileRecord {
             table: TableId(3),
             shard: 1,
+            shards: 2,
             generation: 9,
             bytes: 8192,
             token_first: -5,
@@ -423,6 +465,55 @@ mod tests {
             })
             .expect("valid");
         assert_eq!(state.flushed_up_to(1, TableId(3)), LogPosition::default());
+    }
+
+    #[test]
+    fn a_file_is_shared_by_the_shards_whose_tokens_it_may_hold() {
+        let tokens: Vec<_> = (0..100_000_u64)
+            .map(|n| model::Token(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) as i64))
+            .collect();
+        for (among, shards) in [(1, 7), (7, 1), (2, 3), (3, 2), (7, 2), (64, 63), (5, 5)] {
+            for of in 0..among {
+                let file = FileRecord {
+                    shard: of,
+                    shards: among,
+                    ..sample().files[&9].clone()
+                };
+                let held = tokens.iter().filter(|&&token| model::shard_of(token, among) == of);
+                let mut holders: Vec<_> = held.map(|&token| model::shard_of(token, shards)).collect();
+                holders.sort_unstable();
+                holders.dedup();
+                let sharing: Vec<_> = (0..shards).filter(|&shard| file.is_shared_by(shard, shards)).collect();
+                // A narrow part that two have in common may have none of these tokens.
+                assert!(
+                    holders.iter().all(|shard| sharing.contains(shard)),
+                    "{of} of {among} in {shards}"
+                );
+                assert!(
+                    sharing.len() <= holders.len() + 2,
+                    "{of} of {among} in {shards}: {sharing:?} for {holders:?}"
+                );
+                let counting = (0..shards).filter(|&shard| file.is_counted_by(shard, shards)).count();
+                assert_eq!(counting, 1, "counted once");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_may_change_its_shards_and_nothing_else() {
+        let mut state = sample();
+        let identity = |host, shards| Edit::Identity {
+            host_id: [host; 16],
+            shards,
+        };
+        state.apply(identity(7, 1)).expect("another number of shards");
+        assert_eq!(
+            (state.shards, state.log_shards()),
+            (1, 0..2),
+            "the log of shard 1 is still known"
+        );
+        assert!(state.apply(identity(8, 1)).is_err(), "another store");
+        assert!(state.apply(identity(7, SHARDS_MAX + 1)).is_err(), "too many shards");
     }
 
     #[test]

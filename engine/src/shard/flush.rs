@@ -145,20 +145,11 @@ impl Shard {
         if runtime::broken(Break::ReleaseBeforeManifest) {
             self.release_log(floor);
         }
-        let edits = vec![
-            Edit::FlushedUpTo {
-                shard: self.id.0,
-                table: table.schema.id,
-                position: sealed.end,
-            },
-            Edit::Log {
-                shard: self.id.0,
-                log: LogRecord {
-                    floor: floor.segment,
-                    clean: false,
-                },
-            },
-        ];
+        // During a resharding nothing of a log is covered before all shards have flushed.
+        let edits = match self.resharding.get() {
+            true => Vec::new(),
+            false => self.flushed_edits(table, sealed, floor),
+        };
         if let Err(error) = self.add_file(file.record.clone(), faults_seen, edits).await {
             drop(file.table.close().await);
             stage.discard().await;
@@ -190,6 +181,24 @@ impl Shard {
             }
         }));
         Ok(())
+    }
+
+    /// What the log needs no more once a memtable's file is part of the store.
+    fn flushed_edits(&self, table: &TableState, sealed: &Sealed, floor: LogPosition) -> Vec<Edit> {
+        vec![
+            Edit::FlushedUpTo {
+                shard: self.id.0,
+                table: table.schema.id,
+                position: sealed.end,
+            },
+            Edit::Log {
+                shard: self.id.0,
+                log: LogRecord {
+                    floor: floor.segment,
+                    clean: false,
+                },
+            },
+        ]
     }
 
     async fn write_table(
@@ -232,6 +241,7 @@ impl Shard {
         let record = FileRecord {
             table: table.schema.id,
             shard: self.id.0,
+            shards: self.count,
             generation: summary.generation,
             bytes: summary.file_bytes,
             token_first: i64::MIN,

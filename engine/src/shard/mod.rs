@@ -14,7 +14,7 @@ mod recover;
 mod write;
 
 pub(crate) use clock::BOUND_AHEAD;
-pub(crate) use recover::{Boot, Booted};
+pub(crate) use recover::{Boot, Recovered};
 
 use crate::cache::RowCache;
 use crate::config::Config;
@@ -70,6 +70,8 @@ pub struct Shard {
     closing: Cell<bool>,
     /// Nothing more will be sealed.
     ended: Cell<bool>,
+    /// The shard comes to life with another number of shards than before: its memtables have records of several logs.
+    resharding: Cell<bool>,
     writers: Gate,
     readers: Gate,
     joined: Rc<JoinedReads>,
@@ -219,6 +221,7 @@ impl Shard {
         let files: Vec<_> = tables
             .iter()
             .flat_map(|table| table.files.borrow().iter().cloned().collect::<Vec<_>>())
+            .filter(|file| file.record.is_counted_by(self.id.0, self.count))
             .collect();
         let log = self.log().stats();
         ShardStatistics {

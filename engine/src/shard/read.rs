@@ -451,7 +451,7 @@ impl Shard {
                 consider(of(sealed.memtable.borrow().next_partition(from)));
             }
             for file in files.iter() {
-                consider(file.table.next_partition(from).await?);
+                consider(self.next_owned(file, from).await?);
             }
             let Some(found) = next else { break };
             keys.push(found.1.clone());
@@ -459,5 +459,19 @@ impl Shard {
             runtime::breathe().await;
         }
         Ok(keys)
+    }
+
+    /// The next partition of a file that is this shard's: the file may be shared with others.
+    async fn next_owned(&self, file: &LiveFile, after: Option<(Token, &[u8])>) -> Result<Option<(Token, Vec<u8>)>> {
+        let mut found = file.table.next_partition(after).await?;
+        while let Some((token, _)) = found {
+            match model::next_token_of(token, self.id.0, self.count) {
+                Some(owned) if owned == token => break,
+                // No partition has an empty key: all of this token come after it.
+                Some(owned) => found = file.table.next_partition(Some((owned, &[]))).await?,
+                None => found = None,
+            }
+        }
+        Ok(found)
     }
 }

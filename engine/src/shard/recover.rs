@@ -3,6 +3,10 @@
 //! Opening: the sstables that the manifest names are opened and checked; the log is synced and replayed from the manifest's floor,
 //! less what "flushed up to" covers; everything replayed is flushed; then (by the node) the floor is raised past the old log, and
 //! the shard serves with fresh segments. So an old log never meets new records.
+//!
+//! With another number of shards than before, the old logs are dealt out, and whoever replays one hands each record to the shard
+//! that owns its token now. Nothing counts as flushed until all of it is: after a crash all is replayed again, over what was
+//! flushed, which changes nothing.
 
 use super::applied::Applied;
 use super::clock::Clock;
@@ -11,14 +15,15 @@ use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::manifest::state::{FileRecord, LogRecord};
+use crate::manifest::state::{FileRecord, LogRecord, State};
 use crate::node::{DirFaults, Node};
 use crate::stats::Recovery;
+use crate::store::on_shard;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
 use model::{MutationRef, Schema, TableId};
 use runtime::sync::{Gate, Mutex, Notify};
-use runtime::{TaskClass, disk};
+use runtime::{ShardId, TaskClass, disk};
 use sstable::BlockCache;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -35,7 +40,6 @@ pub(crate) struct Boot {
     pub files: Vec<FileRecord>,
     /// The largest generations in the store and among its orphans.
     pub generations: Vec<u64>,
-    pub flushed: Vec<(TableId, LogPosition)>,
     pub log: LogRecord,
     /// No timestamp above this one was given before.
     pub given_up_to: i64,
@@ -43,14 +47,34 @@ pub(crate) struct Boot {
     pub timestamps_up_to: i64,
 }
 
-/// A shard that has recovered and does not serve yet.
-pub(crate) struct Booted {
+/// A log that was replayed.
+pub(crate) struct Recovered {
     pub recovery: Recovery,
-    /// Everything in segments below is in sstables.
+    /// Once everything is flushed, everything in segments below is in sstables.
     pub next_segment: u64,
-    /// A timestamp that is not before any that the shard holds and that was given by a shard of the store.
-    pub given: i64,
 }
+
+/// Records on their way to the shard that owns them.
+#[derive(Default)]
+struct Handed {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Handed {
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+}
+
+/// What is handed over at once, bytes.
+const HANDED_BYTES: usize = 64 << 10;
 
 impl Shard {
     /// Builds the shard on the running thread, with its sstables open.
@@ -90,6 +114,7 @@ impl Shard {
             flush_trouble: RefCell::new(None),
             closing: Cell::new(false),
             ended: Cell::new(false),
+            resharding: Cell::new(false),
             writers: Gate::new(),
             readers: Gate::new(),
             joined: Rc::default(),
@@ -114,37 +139,33 @@ impl Shard {
         Ok(())
     }
 
-    /// Replays the shard's log and flushes all of it.
-    pub(crate) async fn recover(
-        self: &Rc<Self>,
-        log: LogRecord,
-        flushed: Vec<(TableId, LogPosition)>,
-        given_up_to: i64,
-    ) -> Result<Booted> {
-        let started = runtime::time::Instant::now();
-        let report = self.replay(log, &flushed.into_iter().collect(), given_up_to).await?;
-        self.flush().await?;
-        let recovery = Recovery {
-            shard: self.id.0,
-            records: report.records,
-            bytes: report.bytes,
-            torn: report.torn.map(|torn| (torn.path, torn.offset)),
-            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        };
-        Ok(Booted {
-            recovery,
-            next_segment: report.next_segment.max(log.floor),
-            given: self.clock.last(),
-        })
+    /// Replays the shard's log, and those of shards that there are no more as they are dealt out.
+    pub(crate) async fn recover(self: &Rc<Self>, state: &State, given_up_to: i64) -> Result<Vec<Recovered>> {
+        self.resharding.set(state.shards != self.count);
+        let logs = 0..state.log_shards().end.max(self.count);
+        let mut recovered = Vec::new();
+        for log in logs.skip(usize::from(self.id.0)).step_by(usize::from(self.count)) {
+            let started = runtime::time::Instant::now();
+            let report = self.replay(log, state, given_up_to).await?;
+            let recovery = Recovery {
+                shard: log,
+                records: report.records,
+                bytes: report.bytes,
+                torn: report.torn.map(|torn| (torn.path, torn.offset)),
+                micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            };
+            recovered.push(Recovered {
+                recovery,
+                next_segment: report.next_segment.max(state.log(log).floor),
+            });
+        }
+        Ok(recovered)
     }
 
-    async fn replay(
-        self: &Rc<Self>,
-        log: LogRecord,
-        flushed: &BTreeMap<TableId, LogPosition>,
-        given_up_to: i64,
-    ) -> Result<commitlog::replay::Report> {
-        let dir = layout::log_dir(&self.config.dir, self.id.0);
+    async fn replay(self: &Rc<Self>, of: u16, state: &State, given_up_to: i64) -> Result<commitlog::replay::Report> {
+        let dir = layout::log_dir(&self.config.dir, of);
+        let log = state.log(of);
+        let mut handed: BTreeMap<ShardId, Handed> = BTreeMap::new();
         let report = commitlog::replay::replay(&dir, log.floor, async |end: LogPosition, record: &[u8]| {
             let damaged = |what: String| Error::Corrupt {
                 path: dir.clone(),
@@ -161,25 +182,29 @@ impl Shard {
                 );
                 return Err(damaged(what));
             }
-            if flushed.get(&table).is_none_or(|&position| end > position) {
-                while self.is_full(record.len()) && self.memory.get() > 0 {
-                    if let Some(error) = self.poisoned.borrow().as_ref() {
-                        return Err(error.clone());
+            if end > state.flushed_up_to(of, table) {
+                let owner = self.owner(mutation.token());
+                if owner == self.id {
+                    self.apply_replayed(end, record).await?;
+                } else {
+                    let batch = handed.entry(owner).or_default();
+                    batch.push(record);
+                    if batch.bytes.len() >= HANDED_BYTES {
+                        hand_over(owner, std::mem::take(batch)).await?;
                     }
-                    if let Some(error) = self.flush_trouble.borrow().as_ref() {
-                        return Err(error.clone());
-                    }
-                    self.seal_for_room();
-                    self.flushed.notified().await;
                 }
-                self.apply_record(end, record);
                 self.clock.go_on_after(mutation.max_timestamp().min(given_up_to));
             }
-            self.applied.start_at(end);
+            if !self.resharding.get() {
+                self.applied.start_at(end);
+            }
             runtime::breathe().await;
             Ok(())
         });
         let report = report.await?;
+        for (owner, batch) in handed {
+            hand_over(owner, batch).await?;
+        }
         if !log.clean && report.segments == 0 {
             return Err(Error::Missing {
                 path: dir.join(format!("segment {}", log.floor)),
@@ -188,11 +213,28 @@ impl Shard {
         Ok(report)
     }
 
+    /// Merges a record that a replay has found, when there is room for it.
+    async fn apply_replayed(&self, end: LogPosition, record: &[u8]) -> Result<()> {
+        while self.is_full(record.len()) && self.memory.get() > 0 {
+            if let Some(error) = self.poisoned.borrow().as_ref() {
+                return Err(error.clone());
+            }
+            if let Some(error) = self.flush_trouble.borrow().as_ref() {
+                return Err(error.clone());
+            }
+            self.seal_for_room();
+            self.flushed.notified().await;
+        }
+        self.apply_record(end, record);
+        Ok(())
+    }
+
     /// Opens a fresh log and takes requests. New timestamps exceed `given`, which is that of all shards: what another shard
     /// holds may have been given its timestamp, and its id, by this one.
     pub(crate) async fn serve(self: &Rc<Self>, first_segment: u64, given: i64) -> Result<()> {
         self.clock.go_on_after(given);
         let dir = layout::log_dir(&self.config.dir, self.id.0);
+        self.resharding.set(false);
         let options = commitlog::Options {
             host_id: self.host_id,
             segment_bytes: self.config.log_segment_bytes,
@@ -266,6 +308,19 @@ impl Shard {
         runtime::clear_root();
         result
     }
+}
+
+/// Gives records to the shard that owns them, and returns when they are in its memory.
+async fn hand_over(to: ShardId, batch: Handed) -> Result<()> {
+    let apply = move |shard: Rc<Shard>| async move {
+        for record in batch.records() {
+            // Where it ended in another log says nothing here.
+            shard.apply_replayed(LogPosition::default(), record).await?;
+            runtime::breathe().await;
+        }
+        Ok(())
+    };
+    on_shard(to, apply).await?
 }
 
 async fn open_file(config: &Config, cache: &Rc<BlockCache>, host_id: [u8; 16], record: FileRecord) -> Result<LiveFile> {

@@ -17,7 +17,7 @@ struct Id {
 
 /// Sends a message and prints its id: bare, unless JSON is asked for.
 pub fn send(args: cli::Send, format: Option<Format>) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let channel = messages.intern(NameKind::Channel, args.channel).await?;
         let author = messages.intern(NameKind::Author, args.author).await?;
         let id = messages.send(channel, author, args.content).await?;
@@ -32,7 +32,7 @@ pub fn send(args: cli::Send, format: Option<Format>) -> Done {
 
 /// Edits a message.
 pub fn edit(args: cli::Edit, format: Format) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let channel = find(&messages, &args.channel).await?;
         let author = find_author(&messages, args.id, args.author).await?;
         messages.edit(channel, args.id, author, args.content).await?;
@@ -42,7 +42,7 @@ pub fn edit(args: cli::Edit, format: Format) -> Done {
 
 /// Deletes a message, or many.
 pub fn delete(args: cli::Delete, format: Format) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let channel = find(&messages, &args.channel).await?;
         let Some(id) = args.id else {
             match args.bucket {

@@ -33,7 +33,7 @@ struct Summary {
 
 /// Lists the channels.
 pub fn run(args: cli::Channels, format: Format) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let mut channels = list(&messages).await?;
         channels.sort_by(|a, b| a.channel.cmp(&b.channel));
         let summary = Summary {

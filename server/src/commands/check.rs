@@ -24,7 +24,7 @@ struct Damaged {
 
 /// Verifies every byte of a closed store.
 pub fn run(args: cli::Check, format: Format) -> Done {
-    let dir = &args.data.data;
+    let dir = &args.place.data;
     let bar = progress::read("checking");
     let checked = engine::check::check(dir, |_, len| bar.inc(len))?;
     bar.finish_and_clear();

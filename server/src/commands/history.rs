@@ -43,7 +43,7 @@ struct Explained {
 
 /// Scrolls through a channel.
 pub fn run(args: cli::History, format: Format) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let channel = find(&messages, &args.channel).await?;
         let mut output = Output::new();
         let mut authors = Authors::default();

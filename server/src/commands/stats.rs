@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Shows a store's figures.
 pub fn run(args: cli::Stats, format: Format) -> Done {
-    session::with_store(&args.data.data, async |messages| {
+    session::with_store(&args.data, async |messages| {
         let store = messages.store();
         let statistics = store.statistics().await?;
         let shards: Vec<Value> = statistics.iter().map(|of| shard(of, store.recoveries())).collect();

@@ -48,7 +48,8 @@ pub fn run(args: cli::Demo) -> Done {
     figures.say("the worker was killed with SIGKILL; starting it again on what it left");
     work(&args, dir, 1, half, &mut expected, &mut figures)?;
     figures.say("killed again; checking every acknowledged message");
-    let verdict = session::with_store(dir, async |messages| check(&messages, &mut expected).await)?;
+    let data = cli::Data::of(dir);
+    let verdict = session::with_store(&data, async |messages| check(&messages, &mut expected).await)?;
     let Verdict {
         missing,
         duplicated,

@@ -15,9 +15,8 @@ use std::io::Write;
 /// Runs until it is killed.
 pub fn run(args: cli::DemoWorker) -> Done {
     let config = Config {
-        shards: args.shards.map(usize::from),
         memtable_bytes: args.memtable_bytes.as_usize(),
-        ..session::config(&args.data.data)
+        ..session::config(&args.data)
     };
     session::with_config(config, Options::default(), async |messages| {
         let channels = (0..args.channels).map(|channel| messages.intern(NameKind::Channel, channel_name(channel)));

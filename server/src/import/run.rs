@@ -56,11 +56,9 @@ struct Summary {
 
 /// `scrollback import`
 pub fn run(args: cli::Import, format: Format) -> Done {
-    let dir = &args.data.data;
     let config = Config {
-        shards: args.shards.map(usize::from),
         memtable_bytes: args.memtable_bytes.as_usize(),
-        ..session::config(dir)
+        ..session::config(&args.data)
     };
     config.validate().map_err(Failure::usage)?;
     let options = Options {
@@ -68,7 +66,7 @@ pub fn run(args: cli::Import, format: Format) -> Done {
         window: None,
     };
     // A store that is there knows its epoch; a new one is not made before its first file has been found good.
-    if is_store(dir) {
+    if is_store(&config.dir) {
         return session::with_config(config, options, async |messages| {
             let checked = checked(&args, messages.epoch())?;
             write(&messages, &args.file, &checked, format).await

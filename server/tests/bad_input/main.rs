@@ -210,9 +210,9 @@ fn bad_arguments() {
         ),
         row(2, "unrecognized subcommand 'scroll'", ["scroll"]),
         row(
-            1,
-            "cannot be opened with 2; open it with 1",
-            ["import", "--data", store_arg, "--shards", "2", chat],
+            2,
+            "1000 is not in 1..=64",
+            ["stats", "--data", store_arg, "--shards", "1000"],
         ),
         row(
             1,

@@ -4,10 +4,12 @@
 //!    ids are and how long it takes is learnt.
 //! 2. A round imports it into a new store and kills the import at a moment of that time which the seed draws, after the
 //!    first acknowledgement.
-//! 3. The files must be undamaged; in every other round the process that recovers them is killed too. Then the first N
+//! 3. The files must be undamaged; in every other round the process that recovers them is killed too; the number of shards
+//!    changes now and then. Then the first N
 //!    lines that were acknowledged must be there, each once, and nothing that the file does not have.
 //! 4. Some messages are deleted. The import is run again, to its end: now all lines are there but those.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -76,19 +78,12 @@ enum Said {
 }
 
 /// The arguments of an import of this file.
-pub(crate) fn arguments(
-    store: &Store<'_>,
-    chat: &Chat,
-    epoch: &str,
-    shards: usize,
-    memtable_kib: usize,
-) -> Vec<String> {
+pub(crate) fn arguments(store: &Store<'_>, chat: &Chat, epoch: &str, memtable_kib: usize) -> Vec<String> {
     let mut arguments = store.arguments("import");
-    let options = [("--epoch", epoch.to_owned()), ("--shards", shards.to_string())];
-    for (name, value) in options
-        .into_iter()
-        .chain([("--memtable-bytes", format!("{memtable_kib}KiB"))])
-    {
+    for (name, value) in [
+        ("--epoch", epoch.to_owned()),
+        ("--memtable-bytes", format!("{memtable_kib}KiB")),
+    ] {
         arguments.extend([name.to_owned(), value]);
     }
     arguments.push(chat.path.to_string_lossy().into_owned());
@@ -123,8 +118,12 @@ impl<'a> Imports<'a> {
         rng: &mut Rng,
     ) -> Result<Self, String> {
         let dir = folder.join("undisturbed");
-        let store = Store { program, dir };
-        let arguments = arguments(&store, chat, epoch, 2, 256);
+        let store = Store {
+            program,
+            dir,
+            shards: Cell::new(2),
+        };
+        let arguments = arguments(&store, chat, epoch, 256);
         let mut began: Option<(u64, Stopwatch)> = None;
         let mut rest = Duration::ZERO;
         let mut process = program.start(&arguments)?;
@@ -167,13 +166,14 @@ impl<'a> Imports<'a> {
 
     /// One round.
     pub(crate) fn round(&self, nth: usize, rng: &mut Rng, report: &mut Report) -> Result<(), String> {
-        let shards = 1 + nth % 2;
         let store = Store {
             program: self.program,
             dir: self.folder.join(format!("import-{nth}")),
+            shards: Cell::new(1 + nth % 2),
         };
-        let arguments = arguments(&store, self.chat, self.epoch, shards, *rng.pick(&[128, 256, 1024]));
-        let (acknowledged, midway) = self.import_and_kill(&arguments, rng)?;
+        let memtable_kib = *rng.pick(&[128, 256, 1024]);
+        let import_all = || arguments(&store, self.chat, self.epoch, memtable_kib);
+        let (acknowledged, midway) = self.import_and_kill(&import_all(), rng)?;
         report.rounds.add(Round {
             midway,
             flushes: store.sstables()?.len() as u64,
@@ -183,10 +183,12 @@ impl<'a> Imports<'a> {
             return store.remove();
         }
         store.check()?;
+        store.reshard_at_times(rng);
         if rng.chance(1, 2) {
             report.killed_in_recovery += u64::from(store.kill_in_recovery(rng)?);
         }
 
+        store.reshard_at_times(rng);
         let first = usize::try_from(acknowledged).map_err(|e| e.to_string())?;
         let mut deleted = BTreeSet::new();
         let (verdict, ids) = self.judge(&store, first, &deleted, rng)?;
@@ -203,7 +205,8 @@ impl<'a> Imports<'a> {
             }
         }
         let lines = self.chat.lines.len();
-        let added = import(&store, &arguments, lines)?;
+        store.reshard_at_times(rng);
+        let added = import(&store, &import_all(), lines)?;
         if added + verdict.present != lines as u64 {
             let present = verdict.present;
             return Err(format!(

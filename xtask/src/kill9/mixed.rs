@@ -2,11 +2,13 @@
 //!
 //! 1. The demo's worker runs clients on a store; its acknowledgements come through a pipe and are recorded here
 //!    (`scrollback_server::load`). It is killed after a number of them, and some microseconds more, which the seed draws.
-//! 2. The files must be undamaged; in every other round the process that recovers them is killed too. Then every channel is
+//! 2. The files must be undamaged; in every other round the process that recovers them is killed too; the number of shards
+//!    changes now and then. Then every channel is
 //!    read with `scrollback history` and compared with what was acknowledged.
 //! 3. A few rounds later the store is given up for a new one: until then the next worker goes on upon it, and what an
 //!    earlier check has found must stay so.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,7 +39,6 @@ pub(crate) struct Mixed<'a> {
 struct Present<'a> {
     store: Store<'a>,
     seed: u64,
-    shards: usize,
     clients: u32,
     memtable_kib: usize,
     /// Workers that have run on it.
@@ -76,9 +77,9 @@ impl<'a> Mixed<'a> {
             store: Store {
                 program: self.program,
                 dir: self.folder.join(format!("mixed-{}", self.stores)),
+                shards: Cell::new(1 + self.stores as usize % 2),
             },
             seed: rng.u64() >> 1,
-            shards: 1 + self.stores as usize % 2,
             clients: rng.within(16..49) as u32,
             memtable_kib: *rng.pick(&[64, 128, 256]),
             starts: 0,
@@ -92,6 +93,7 @@ impl Present<'_> {
         let nth = format!("{}, start {}", self.store.dir.display(), self.starts);
         // Closed in good order by whoever has read it last: nothing is left to replay, and to flush.
         let before = self.store.sstables()?;
+        self.store.reshard_at_times(rng);
         let acknowledged = self.expected.acknowledged;
         let midway = self.work_and_kill(rng)?;
         self.starts += 1;
@@ -101,9 +103,11 @@ impl Present<'_> {
         });
         report.acknowledged += self.expected.acknowledged - acknowledged;
         self.store.check()?;
+        self.store.reshard_at_times(rng);
         if rng.chance(1, 2) {
             report.killed_in_recovery += u64::from(self.store.kill_in_recovery(rng)?);
         }
+        self.store.reshard_at_times(rng);
         let mut verdict = Verdict::default();
         for channel in 0..CHANNELS {
             let shown = self.store.history(&channel_name(channel), Way::draw(rng))?;
@@ -127,7 +131,6 @@ impl Present<'_> {
             ("--clients", self.clients.to_string()),
             ("--channels", CHANNELS.to_string()),
             ("--start", self.starts.to_string()),
-            ("--shards", self.shards.to_string()),
             ("--memtable-bytes", format!("{}KiB", self.memtable_kib)),
         ] {
             arguments.extend([name.to_owned(), value]);

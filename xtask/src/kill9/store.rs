@@ -1,5 +1,6 @@
 //! A store on disk between two processes: what its files say, and what the program says of it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +15,12 @@ use crate::rng::Rng;
 pub(crate) struct Store<'a> {
     pub program: &'a Program,
     pub dir: PathBuf,
+    /// With how many shards every command opens it.
+    pub shards: Cell<usize>,
 }
+
+/// Numbers of shards that stores are reopened with.
+const SHARDS: [usize; 5] = [1, 2, 2, 3, 7];
 
 #[derive(Deserialize)]
 struct Checked {
@@ -28,12 +34,26 @@ struct Channel {
 }
 
 impl Store<'_> {
-    /// The arguments of a command on this store, its results as JSON lines.
+    /// The arguments of a command that opens this store, its results as JSON lines.
     pub(crate) fn arguments(&self, command: &str) -> Vec<String> {
+        let mut arguments = self.offline(command);
+        arguments.extend(["--shards".to_owned(), self.shards.get().to_string()]);
+        arguments
+    }
+
+    /// The arguments of a command that looks at its files alone.
+    fn offline(&self, command: &str) -> Vec<String> {
         let dir = self.dir.to_string_lossy().into_owned();
         [command, "--format", "jsonl", "--data", &dir]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// At times, the next commands open it with another number of shards.
+    pub(crate) fn reshard_at_times(&self, rng: &mut Rng) {
+        if rng.chance(1, 2) {
+            self.shards.set(*rng.pick(&SHARDS));
+        }
     }
 
     /// The numbers of the sstables that the manifest names. No process has the store open.
@@ -64,7 +84,7 @@ impl Store<'_> {
     /// Has the program verify every byte, as the kill has left them. Damage is an error.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut damaged = Vec::new();
-        let checked = self.program.run(&self.arguments("check"), |line| {
+        let checked = self.program.run(&self.offline("check"), |line| {
             let checked: Checked = parse(line)?;
             damaged = checked.damaged;
             Ok(())

@@ -91,7 +91,9 @@ pub(crate) fn run(options: Options) -> bool {
     }
     let too_few = options.broken.is_none() && outcome.failure.is_none() && !outcome.has_met_enough();
     if too_few {
-        eprintln!("hardly any flushes, crashes, torn writes or I/O errors were met: these histories show nothing");
+        eprintln!(
+            "hardly any flushes, crashes, torn writes, I/O errors or other numbers of shards were met: these histories show nothing"
+        );
     }
     let mut line = outcome.json();
     line["break"] = json!(options.broken.map(Break::name));
@@ -169,9 +171,15 @@ impl Outcome {
         let Sum { disk, sstables, .. } = &self.sum;
         let io_errors = disk.errors() - disk.no_space_errors;
         self.seeds < SEEDS_MANY
-            || [*sstables, disk.crashes, disk.writes_torn, io_errors]
-                .iter()
-                .all(|&met| 2 * met >= self.seeds)
+            || [
+                *sstables,
+                disk.crashes,
+                disk.writes_torn,
+                io_errors,
+                self.sum.report.counts.resharded,
+            ]
+            .iter()
+            .all(|&met| 2 * met >= self.seeds)
     }
 
     fn json(&self) -> Value {
@@ -202,6 +210,7 @@ impl Outcome {
             "outcome_unknown": counts.unknown,
             "lost_unacknowledged": counts.lost_unacknowledged,
             "sent_again": counts.sent_again,
+            "resharded": counts.resharded,
             "pages": counts.pages,
             "rows_read": counts.rows_read,
             "ms_per_seed": tenths(self.millis / self.seeds.max(1) as f64),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::engine::EngineWorld;
 use super::node::World;
-use super::plan::{Profile, Stretch};
+use super::plan::Profile;
 use super::pool::{Failure, guard, pool};
 use super::run::{Run, run_course};
 use super::script::course;
@@ -39,7 +39,7 @@ const TEARS: [(&str, Tear); 3] = [
 #[derive(Clone, Copy, Debug)]
 struct Point {
     tear: usize,
-    /// Counted from 0; the last look after the script is one more.
+    /// Counted from 0.
     stretch: usize,
     /// Counted from 1.
     operation: u64,
@@ -75,13 +75,12 @@ fn run_script(tear: Tear, crash: Option<(Point, [u64; 2])>, tell: bool) -> Run<E
         bulky: false,
         periodic: false,
         expiring: false,
+        resharding: false,
     };
     let mut rng = Rng::new(1);
     let world = EngineWorld::new(1, &profile, tear, &mut rng);
-    let mut course = course(|partition| world.shard_of(partition));
+    let mut course = course(|partition, shards| world.shard_of(partition, shards));
     if let Some((point, [starting, _])) = crash {
-        // The last look is a stretch of the script here: it may be cut off too, and is then taken again.
-        course.stretches.push(Stretch::last_look());
         let stretch = &mut course.stretches[point.stretch];
         match point.operation.checked_sub(starting) {
             None | Some(0) => stretch.crash_in_start = Some(point.operation),
@@ -100,7 +99,8 @@ pub(crate) fn run(options: &Options) -> bool {
     let clock = Stopwatch::start();
     let whole = guard(|| run_script(Tear::KeepAll, None, false)).and_then(|run| match run.violation {
         Some(what) => Err(what),
-        None => Ok(run.ops),
+        // Nothing is cut off in the look that every run ends with.
+        None => Ok(run.ops[..run.ops.len() - 1].to_vec()),
     });
     let ops = match whole {
         Ok(ops) => ops,

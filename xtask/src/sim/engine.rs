@@ -233,12 +233,14 @@ impl World for EngineWorld {
         self.config.shards.unwrap_or(1)
     }
 
-    fn shard_of(&self, partition: &PartitionKey) -> usize {
-        let shards = self.shards() as u16;
-        usize::from(model::shard_of(
-            model::token_of(&convert::partition_key(partition)),
-            shards,
-        ))
+    fn set_shards(&mut self, shards: usize) {
+        self.sim.set_shards(shards);
+        self.config.shards = Some(shards);
+    }
+
+    fn shard_of(&self, partition: &PartitionKey, shards: usize) -> usize {
+        let token = model::token_of(&convert::partition_key(partition));
+        usize::from(model::shard_of(token, shards as u16))
     }
 
     fn pass(&mut self, seconds: u32) {

@@ -105,14 +105,37 @@ pub(crate) enum Ended {
     Stuck(String),
 }
 
+/// Most shards that a machine ever has.
+pub(crate) const SHARDS_MAX: usize = 6;
+
+/// Where each partition of the universe lives, among any number of shards.
+#[derive(Clone, Debug)]
+pub(crate) struct Homes(Arc<Vec<Vec<usize>>>);
+
+impl Homes {
+    pub(crate) fn new(universe: &[PartitionKey], shard_of: impl Fn(&PartitionKey, usize) -> usize) -> Homes {
+        let among = |shards| universe.iter().map(|partition| shard_of(partition, shards)).collect();
+        Homes(Arc::new((1..=SHARDS_MAX).map(among).collect()))
+    }
+
+    /// By partition: its shard, one of `shards`.
+    pub(crate) fn among(&self, shards: usize) -> &[usize] {
+        &self.0[shards - 1]
+    }
+}
+
 /// A disk, and what lives on it from start to crash.
 pub(crate) trait World {
     /// How the store is entered.
     type Door: Door;
 
+    /// How many shards the machine has when it is started next.
     fn shards(&self) -> usize;
 
-    fn shard_of(&self, partition: &PartitionKey) -> usize;
+    fn set_shards(&mut self, shards: usize);
+
+    /// Where a partition lives among so many shards.
+    fn shard_of(&self, partition: &PartitionKey, shards: usize) -> usize;
 
     /// Lets so many seconds pass on the wall clock.
     fn pass(&mut self, seconds: u32);

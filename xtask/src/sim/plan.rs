@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::data::{
     Ask, CellEdit, Change, Column, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Ty, Val,
 };
-use super::node::{Cut, Weather};
+use super::node::{Cut, Homes, SHARDS_MAX, Weather};
 use crate::rng::Rng;
 
 /// Partitions of each table that are written.
@@ -40,6 +40,8 @@ pub(crate) enum Step {
 /// What happens between two starts of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Stretch {
+    /// The machine has so many shards from now on; `None`: as many as before.
+    pub shards: Option<usize>,
     /// The disk's, while the clients work.
     pub weather: Weather,
     /// The disk's, while the store opens and everything is read.
@@ -72,6 +74,7 @@ impl Stretch {
     /// A start, a look at everything, and a shutdown that must succeed.
     pub(crate) fn last_look() -> Self {
         Self {
+            shards: None,
             weather: Weather::FAIR,
             weather_at_start: Weather::FAIR,
             cut: Cut::Power,
@@ -96,6 +99,8 @@ pub(crate) struct Profile {
     pub periodic: bool,
     /// Some of what is written ends by itself.
     pub expiring: bool,
+    /// The number of shards changes from start to start.
+    pub resharding: bool,
 }
 
 impl Profile {
@@ -106,6 +111,7 @@ impl Profile {
             bulky: rng.chance(1, 6),
             periodic: rng.chance(1, 5),
             expiring: rng.chance(1, 2),
+            resharding: rng.chance(1, 2),
         }
     }
 
@@ -139,11 +145,21 @@ pub(crate) fn universe(rng: &mut Rng) -> Vec<PartitionKey> {
     universe
 }
 
+/// The partitions of each of so many shards.
+fn owned(homes: &Homes, shards: usize) -> Vec<Vec<PartitionIndex>> {
+    let mut owned = vec![Vec::new(); shards];
+    for (partition, shard) in homes.among(shards).iter().enumerate() {
+        owned[*shard].push(partition);
+    }
+    owned
+}
+
 /// Draws changes, reads and stretches.
 pub(crate) struct Generator {
     rng: Rng,
     profile: Profile,
     universe: Vec<PartitionKey>,
+    homes: Homes,
     /// The partitions of each shard.
     owned: Vec<Vec<PartitionIndex>>,
     /// Keys written so far, per partition; the last is the newest.
@@ -161,13 +177,14 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(rng: Rng, profile: Profile, universe: Vec<PartitionKey>, shard_of: &[usize]) -> Self {
-        let owned = (0..profile.shards).map(|shard| (0..universe.len()).filter(|p| shard_of[*p] == shard).collect());
-        let (owned, used) = (owned.collect(), vec![Vec::new(); universe.len()]);
+    pub(crate) fn new(rng: Rng, profile: Profile, universe: Vec<PartitionKey>, homes: Homes) -> Self {
+        let used = vec![Vec::new(); universe.len()];
+        let owned = owned(&homes, profile.shards);
         Self {
             rng,
             profile,
             universe,
+            homes,
             owned,
             used,
             now: TIME_BEGINS,
@@ -181,6 +198,11 @@ impl Generator {
 
     /// Draws what happens from one start to the next.
     pub(crate) fn stretch(&mut self) -> Stretch {
+        let reshards = self.profile.resharding && self.rng.chance(2, 3);
+        let shards = reshards.then(|| self.rng.within(1..SHARDS_MAX + 1));
+        if let Some(shards) = shards {
+            self.owned = owned(&self.homes, shards);
+        }
         let weather = self.weather();
         let weather_at_start = if self.rng.chance(1, 8) {
             self.weather()
@@ -213,6 +235,7 @@ impl Generator {
         };
         self.killed = cut == Cut::Kill;
         Stretch {
+            shards,
             weather,
             weather_at_start,
             cut,

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use super::data::{Ask, Key, PartitionIndex, PartitionKey, RowView, Span};
-use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
+use super::node::{Cut, Door, Ended, Homes, Node, Trouble, Weather, World};
 use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
 use super::truth::{Counts, Truth};
 use crate::rng::Rng;
@@ -75,6 +75,8 @@ struct Stage {
     flushes: Arc<std::sync::atomic::AtomicU64>,
     /// A shutdown was asked for and granted.
     closed: Arc<AtomicBool>,
+    /// Shards of the machine that runs.
+    shards: usize,
 }
 
 /// Pages a reader follows before it says that the store leads it in circles.
@@ -184,7 +186,7 @@ impl Stage {
                 Err(trouble) => return self.truth.trouble("a read after the start", &trouble),
             }
         }
-        for (shard, changes) in self.truth.recovered(&found).into_iter().enumerate() {
+        for (shard, changes) in self.truth.recovered(&found, self.shards).into_iter().enumerate() {
             if !changes.is_empty() {
                 node.burst(shard, changes, self.truth.slip(shard)).await;
             }
@@ -215,8 +217,7 @@ impl Stage {
 /// What is done in one run, from an empty disk to the last look.
 pub(crate) struct Course {
     pub universe: Vec<PartitionKey>,
-    /// Where each partition lives.
-    pub shard_of: Vec<usize>,
+    pub homes: Homes,
     /// An acknowledged change is durable; false: only after a flush.
     pub durable_acks: bool,
     pub stretches: Vec<Stretch>,
@@ -237,15 +238,15 @@ pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &
     let profile = Profile::draw(&mut rng);
     let universe = universe(&mut rng);
     let world = make(seed, &profile, &mut rng);
-    let shard_of: Vec<usize> = universe.iter().map(|partition| world.shard_of(partition)).collect();
+    let homes = Homes::new(&universe, |partition, shards| world.shard_of(partition, shards));
     let (count, durable_acks) = (profile.stretches, !profile.periodic);
-    let mut generator = Generator::new(rng.fork(), profile, universe.clone(), &shard_of);
+    let mut generator = Generator::new(rng.fork(), profile, universe.clone(), homes.clone());
     let stretches = (0..count).map(|_| generator.stretch()).collect();
     run_course(
         world,
         Course {
             universe,
-            shard_of,
+            homes,
             durable_acks,
             stretches,
         },
@@ -257,17 +258,13 @@ pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &
 /// Runs a course, and after it takes a last look in fair weather: what the others left must be there.
 pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, tell: bool) -> Run<W> {
     let universe = Arc::new(course.universe);
-    let truth = Truth::new(
-        Arc::clone(&universe),
-        course.shard_of,
-        world.shards(),
-        course.durable_acks,
-    );
-    let stage = Stage {
+    let truth = Truth::new(Arc::clone(&universe), course.homes, world.shards(), course.durable_acks);
+    let mut stage = Stage {
         truth: truth.clone(),
         universe,
         flushes: Arc::default(),
         closed: Arc::default(),
+        shards: world.shards(),
     };
     if tell {
         truth.tell_all();
@@ -277,6 +274,10 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
     let mut ops = Vec::with_capacity(count + 1);
     let mut violation = None;
     for (nth, stretch) in course.stretches.into_iter().chain([Stretch::last_look()]).enumerate() {
+        if let Some(shards) = stretch.shards {
+            world.set_shards(shards);
+            stage.shards = shards;
+        }
         ops.push(play(&mut world, &stage, stretch, &mut rng, &mut report));
         if nth == count && !stage.closed.load(Ordering::Relaxed) {
             truth.violate("the last shutdown, in fair weather, did not end".to_owned());
@@ -305,6 +306,7 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
     stage.closed.store(false, Ordering::Relaxed);
     stage.truth.tell(|| {
         let Stretch {
+            shards,
             clients: _,
             closed_for,
             later,
@@ -316,7 +318,7 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
             close,
         } = &stretch;
         format!(
-            "after {closed_for} periods start: {weather_at_start:?} {crash_in_start:?}, then {weather:?} {crash_in_work:?}, \
+            "after {closed_for} periods start, {shards:?} shards: {weather_at_start:?} {crash_in_start:?}, then {weather:?} {crash_in_work:?}, \
              after {:?} periods {:?}, shutdown: {close}, {cut:?}",
             later.as_ref().map(|later| later.periods),
             later.as_ref().and_then(|later| later.crash),

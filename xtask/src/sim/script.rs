@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::data::{CellEdit, Change, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Span, Val};
+use super::node::Homes;
 use super::plan::{Step, Stretch};
 use super::run::Course;
 
@@ -213,27 +214,36 @@ impl Script {
     }
 }
 
-/// The script, without any crash but the one power cut between its second and its third start.
-pub(crate) fn course(shard_of: impl Fn(&PartitionKey) -> usize) -> Course {
+/// The script, without any crash but the power cuts before its third start and before the last look; at both the number of
+/// shards changes, while the logs have records.
+pub(crate) fn course(shard_of: impl Fn(&PartitionKey, usize) -> usize) -> Course {
     let universe = universe();
-    let shard_of: Vec<usize> = universe.iter().map(shard_of).collect();
+    let homes = Homes::new(&universe, shard_of);
     let mut script = Script {
         changes: 0,
-        shard_of: shard_of.clone(),
+        shard_of: Vec::new(),
     };
-    let stretch = |steps, close| Stretch {
-        clients: vec![steps],
-        close,
-        ..Stretch::last_look()
+    let mut stretch = |shards, steps: fn(&mut Script) -> Vec<Step>, close| {
+        script.shard_of = homes.among(shards).to_vec();
+        Stretch {
+            shards: Some(shards),
+            clients: vec![steps(&mut script)],
+            close,
+            ..Stretch::last_look()
+        }
     };
     let stretches = vec![
-        stretch(script.written(), true),
-        stretch(script.reopened(), false),
-        stretch(vec![script.one(|s| s.send(CHANNEL, 15))], true),
+        stretch(2, Script::written, true),
+        stretch(2, Script::reopened, false),
+        stretch(3, |script| vec![script.one(|s| s.send(CHANNEL, 15))], false),
+        Stretch {
+            shards: Some(1),
+            ..Stretch::last_look()
+        },
     ];
     Course {
         universe,
-        shard_of,
+        homes,
         durable_acks: true,
         stretches,
     }

@@ -355,10 +355,21 @@ impl World for ToyWorld {
         self.now_s.set(self.now_s.get() + seconds);
     }
 
-    fn shard_of(&self, partition: &PartitionKey) -> usize {
+    fn set_shards(&mut self, shards: usize) {
+        let old = std::mem::replace(&mut self.disk, vec![Vec::new(); shards]);
+        for change in old.into_iter().flatten() {
+            self.disk[change.partition % shards].push(change);
+        }
+    }
+
+    fn shard_of(&self, partition: &PartitionKey, shards: usize) -> usize {
         let mut universe = self.universe.borrow_mut();
-        universe.push(partition.clone());
-        (universe.len() - 1) % self.disk.len()
+        let known = universe.iter().position(|of| of == partition);
+        let index = known.unwrap_or_else(|| {
+            universe.push(partition.clone());
+            universe.len() - 1
+        });
+        index % shards
     }
 
     fn start(&mut self) -> Toy {

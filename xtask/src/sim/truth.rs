@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, RowView, Span};
-use super::node::{Trouble, Weather};
+use super::node::{Homes, Trouble, Weather};
 use super::oracle::Partition;
 use super::plan::NODE_TIME_BEGINS_S;
 
@@ -62,6 +62,8 @@ pub(crate) struct Counts {
     pub recovered_changes: u64,
     pub lost_unacknowledged: u64,
     pub sent_again: u64,
+    /// Starts with another number of shards than before that were judged.
+    pub resharded: u64,
     pub troubles: u64,
 }
 
@@ -77,13 +79,14 @@ impl std::ops::AddAssign for Counts {
         self.recovered_changes += other.recovered_changes;
         self.lost_unacknowledged += other.lost_unacknowledged;
         self.sent_again += other.sent_again;
+        self.resharded += other.resharded;
         self.troubles += other.troubles;
     }
 }
 
 struct Inner {
     universe: Arc<Vec<PartitionKey>>,
-    shard_of: Vec<usize>,
+    homes: Homes,
     shards: Vec<ShardTruth>,
     /// An acknowledged change is durable; false: only what a flush settled is.
     durable_acks: bool,
@@ -232,6 +235,22 @@ impl Walk<'_> {
 }
 
 impl Inner {
+    fn shard_of(&self, partition: PartitionIndex) -> usize {
+        self.homes.among(self.shards.len())[partition]
+    }
+
+    /// Deals the partitions out anew, when all that was sent is in their states.
+    fn reshard(&mut self, shards: usize) {
+        let old = std::mem::take(&mut self.shards);
+        self.shards.resize_with(shards, ShardTruth::default);
+        for shard in old {
+            for (partition, state) in shard.base {
+                let home = self.shard_of(partition);
+                self.shards[home].base.insert(partition, state);
+            }
+        }
+    }
+
     fn tell(&self, what: impl FnOnce(&Self) -> String) {
         if self.tell {
             eprintln!("{}", what(self));
@@ -258,16 +277,11 @@ impl Inner {
 }
 
 impl Truth {
-    pub(crate) fn new(
-        universe: Arc<Vec<PartitionKey>>,
-        shard_of: Vec<usize>,
-        shards: usize,
-        durable_acks: bool,
-    ) -> Self {
+    pub(crate) fn new(universe: Arc<Vec<PartitionKey>>, homes: Homes, shards: usize, durable_acks: bool) -> Self {
         let shards = (0..shards).map(|_| ShardTruth::default()).collect();
         Truth(Arc::new(Mutex::new(Inner {
             universe,
-            shard_of,
+            homes,
             shards,
             durable_acks,
             weather: Weather::FAIR,
@@ -325,7 +339,7 @@ impl Truth {
     }
 
     pub(crate) fn shard_of(&self, partition: PartitionIndex) -> usize {
-        self.inner().shard_of[partition]
+        self.inner().shard_of(partition)
     }
 
     /// Length of what each shard has acknowledged: pass to [`settled`](Self::settled) when a flush that began now is done.
@@ -342,7 +356,7 @@ impl Truth {
 
     pub(crate) fn read_begins(&self, partition: PartitionIndex) -> Began {
         let inner = self.inner();
-        let shard = inner.shard_of[partition];
+        let shard = inner.shard_of(partition);
         Began {
             shard,
             shortest: inner.shards[shard].acked.max(inner.shards[shard].seen),
@@ -380,13 +394,27 @@ impl Truth {
         }
     }
 
-    /// Judges what was found after a start, all partitions whole (rule 3). Gives the changes that are to be sent again,
-    /// shard by shard, before anything else.
-    pub(crate) fn recovered(&self, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Arc<Change>>> {
+    /// Judges what was found after a start with so many shards, all partitions whole (rule 3): against what each shard was sent
+    /// that there was before. Gives the changes that are to be sent again, shard by shard, before anything else.
+    pub(crate) fn recovered(&self, found: &[(Option<RowView>, Vec<RowView>)], shards: usize) -> Vec<Vec<Arc<Change>>> {
         let mut inner = self.inner();
         inner.counts.recoveries += 1;
-        let (durable_acks, shards) = (inner.durable_acks, inner.shards.len());
-        (0..shards)
+        let again = Self::judge_start(&mut inner, found);
+        if shards == inner.shards.len() {
+            return again;
+        }
+        inner.counts.resharded += 1;
+        inner.reshard(shards);
+        let mut dealt = vec![Vec::new(); shards];
+        for change in again.into_iter().flatten() {
+            dealt[inner.shard_of(change.partition)].push(change);
+        }
+        dealt
+    }
+
+    fn judge_start(inner: &mut Inner, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Arc<Change>>> {
+        let durable_acks = inner.durable_acks;
+        (0..inner.shards.len())
             .map(|nth| {
                 let shard = &inner.shards[nth];
                 let shortest = if durable_acks {
@@ -395,7 +423,7 @@ impl Truth {
                     shard.settled
                 };
                 let longest = shard.sent.len();
-                let verdicts = Self::judge_shard(&inner, nth, found);
+                let verdicts = Self::judge_shard(inner, nth, found);
                 let alike = |range: std::ops::RangeInclusive<usize>| {
                     range
                         .filter(|length| verdicts.iter().all(|v| v[*length].is_none()))
@@ -403,7 +431,7 @@ impl Truth {
                 };
                 let fits = alike(shortest..=longest);
                 let (Some(&first), Some(&last)) = (fits.first(), fits.last()) else {
-                    let report = Self::report(&inner, nth, shortest, &verdicts, &alike(0..=longest));
+                    let report = Self::report(inner, nth, shortest, &verdicts, &alike(0..=longest));
                     inner.violate(report);
                     return Vec::new();
                 };
@@ -431,7 +459,7 @@ impl Truth {
     /// Per partition of the shard, per prefix from 0: why what was found cannot be its state.
     fn judge_shard(inner: &Inner, nth: usize, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Option<String>>> {
         let shard = &inner.shards[nth];
-        let partitions = (0..inner.universe.len()).filter(|index| inner.shard_of[*index] == nth);
+        let partitions = (0..inner.universe.len()).filter(|index| inner.shard_of(*index) == nth);
         partitions
             .map(|partition| {
                 let (statics, rows) = &found[partition];
