@@ -50,7 +50,7 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
     let _lock = runtime::checks::lock_directory(dir)?;
     let mut found = Checked::default();
     let path = dir.join(manifest::FILE_NAME);
-    let bytes = open(&path, manifest::FILE_MAX)?;
+    let bytes = map(&path, manifest::FILE_MAX)?;
     found.saw(&path, &bytes, &mut progress);
     let parsed = manifest::check_len(&path, bytes.len() as u64)
         .and_then(|()| manifest::parse(&bytes).map_err(|damage| manifest::damaged(&path, damage)));
@@ -70,7 +70,7 @@ pub fn check(dir: &Path, mut progress: impl FnMut(&Path, u64)) -> Result<Checked
     };
     for file in state.files.values() {
         let path = layout::table_file(dir, file.table, file.generation);
-        let bytes = match open(&path, file.bytes) {
+        let bytes = match map(&path, file.bytes) {
             Ok(bytes) => bytes,
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 found.damage(&path, 0, "the manifest names this file and it is missing".to_owned());
@@ -114,7 +114,7 @@ fn check_log(
             continue;
         };
         let path = folder.join(&name);
-        let bytes = open(&path, commitlog::SEGMENT_BYTES_MAX)?;
+        let bytes = map(&path, commitlog::SEGMENT_BYTES_MAX)?;
         found.saw(&path, &bytes, progress);
         if SegmentHeader::decode(&bytes).is_ok_and(|header| (header.host_id, header.shard) != (state.host_id, shard)) {
             found.damage(&path, 0, FOREIGN.to_owned());
@@ -171,7 +171,7 @@ impl Checked {
 /// Maps a file, of which at most `len_max` bytes matter. These are read once before: a place that the device cannot read fails
 /// a read, but would kill a process that meets it in a map.
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
-fn open(path: &Path, len_max: u64) -> Result<Map> {
+pub(crate) fn map(path: &Path, len_max: u64) -> Result<Map> {
     let failed = |source| Error::Io {
         op: "read",
         path: path.to_owned(),
@@ -185,7 +185,7 @@ fn open(path: &Path, len_max: u64) -> Result<Map> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the store is closed: no shard runs")]
-fn list(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     let failed = |source| Error::Io {
         op: "list",
         path: folder.to_owned(),

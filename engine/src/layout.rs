@@ -5,6 +5,7 @@
 //! DIR/MANIFEST                  what belongs to the store
 //! DIR/log/SHARD/…               a shard's commit log
 //! DIR/tables/TABLE/GEN.sst      sstables
+//! DIR/snapshots/NAME/…          snapshots: each a MANIFEST and tables/, as here
 //! DIR/orphans/                  files that were found and that the manifest does not name
 //! ```
 
@@ -41,6 +42,10 @@ pub(crate) fn table_file(store: &Path, table: TableId, generation: u64) -> PathB
 
 pub(crate) fn log_dir(store: &Path, shard: u16) -> PathBuf {
     store.join("log").join(format!("{shard:03}"))
+}
+
+pub(crate) fn snapshots_dir(store: &Path) -> PathBuf {
+    store.join("snapshots")
 }
 
 pub(crate) fn orphans_dir(store: &Path) -> PathBuf {

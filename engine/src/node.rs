@@ -6,6 +6,7 @@ use crate::layout;
 use crate::manifest::Manifest;
 use crate::manifest::state::{Edit, FileRecord, LogRecord, State};
 use crate::shard::{BOUND_AHEAD, Boot, Recovered, Shard};
+use crate::snapshot::{self, Snapshot};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
 use model::{Schema, TableId};
@@ -272,6 +273,15 @@ impl Node {
     pub async fn flush_all(&self) -> Result<()> {
         on_all(|shard| async move { shard.flush().await }).await?;
         Ok(())
+    }
+
+    /// Flushes everything and makes a snapshot of this name.
+    pub async fn snapshot(&self, name: &str) -> Result<Snapshot> {
+        self.flush_all().await?;
+        let manifest = self.manifest.lock().await;
+        let manifest = manifest.as_ref().ok_or(Error::Closed)?;
+        let to = layout::snapshots_dir(manifest.dir()).join(name);
+        snapshot::link(manifest.dir(), manifest.state(), &to).await
     }
 
     /// Closes all shards and the manifest; runs on shard 0.

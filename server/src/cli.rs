@@ -46,6 +46,9 @@ pub enum Command {
     Delete(Delete),
     Stats(Stats),
     Check(Check),
+    Snapshot(Snapshot),
+    Backup(Backup),
+    Restore(Restore),
     #[command(subcommand)]
     Sstable(Sstable),
     #[command(subcommand)]
@@ -242,6 +245,63 @@ pub struct Delete {
 pub struct Stats {
     #[command(flatten)]
     pub data: Data,
+}
+
+/// Make a snapshot: everything that was acknowledged before it, in snapshots/NAME below the store's directory.
+///
+/// The files are hard links: a snapshot takes no space until the store no longer has them. It is a whole store, to be
+/// restored from, backed up, or copied by any other tool. Remove its folder when it is not needed any more.
+///
+///   scrollback snapshot --data ./chat before-the-upgrade
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Snapshot {
+    #[command(flatten)]
+    pub data: Data,
+    /// The snapshot's name: letters, digits, '-', '_' and '.'.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Bring a backup in another folder up to date, or begin one.
+///
+/// A snapshot is made; the table files that the backup does not have yet are copied, each copy is verified, and the
+/// backup's manifest is replaced last. A backup that is cut off leaves the one before as it was; run it again.
+///
+///   scrollback backup --data ./chat --to /mnt/backup/chat
+///
+/// With --format jsonl: {"copied":N,"bytes":N,"present":N,"removed":N}, in table files.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Backup {
+    #[command(flatten)]
+    pub data: Data,
+    /// The backup's folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: PathBuf,
+}
+
+/// Make a store of a snapshot or backup, or a new table of one of its tables.
+///
+///   scrollback restore --from /mnt/backup/chat --data ./restored
+///   scrollback restore --from /mnt/backup/chat --data ./chat --table messages.messages --as messages_yesterday
+///
+/// A store is restored into a directory that is empty or not there; every file is verified after it was copied. A table is
+/// written into the present store, in its keyspace, under a new name, with its tombstones and timestamps.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Restore {
+    #[command(flatten)]
+    pub data: Data,
+    /// The folder of the snapshot or backup.
+    #[arg(long, value_name = "FOLDER")]
+    pub from: PathBuf,
+    /// Only this table, into the store that is there.
+    #[arg(long, value_name = "KEYSPACE.TABLE", requires = "new_name")]
+    pub table: Option<String>,
+    /// Name of the new table.
+    #[arg(long = "as", value_name = "NAME", requires = "table")]
+    pub new_name: Option<String>,
 }
 
 /// Verify every byte of a closed store.

@@ -21,9 +21,18 @@ fn bar(what: &'static str, len: u64, template: &str) -> ProgressBar {
     ProgressBar::new(len).with_style(style).with_message(what)
 }
 
+/// Rows read, of an amount not known before.
+pub fn rows(what: &'static str) -> ProgressBar {
+    spinner(what, "{msg:10} {spinner} {human_pos} rows {per_sec}")
+}
+
 /// Bytes read, of an amount not known before.
 pub fn read(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:10} {spinner} {bytes} {bytes_per_sec}");
+    spinner(what, "{msg:10} {spinner} {bytes} {bytes_per_sec}")
+}
+
+fn spinner(what: &'static str, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
     let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
     ProgressBar::new_spinner().with_style(style).with_message(what)
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// Name of the manifest in the store's directory.
 pub const FILE_NAME: &str = "MANIFEST";
-const NEW_NAME: &str = "MANIFEST.new";
+pub(crate) const NEW_NAME: &str = "MANIFEST.new";
 /// Smallest preallocation, bytes.
 const CAPACITY_MIN: u64 = 1 << 20;
 /// A manifest larger than this is foreign or damaged, bytes.

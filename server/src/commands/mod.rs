@@ -5,5 +5,6 @@ pub mod channels;
 pub mod check;
 mod fragment;
 pub mod history;
+pub mod snapshot;
 pub mod sstable;
 pub mod stats;

@@ -44,6 +44,12 @@ pub fn write(path: PathBuf, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// Makes a folder.
+pub fn make_dir(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
 /// Whether this process may not write the file.
 pub fn is_read_only(path: &Path) -> bool {
     fs::OpenOptions::new().write(true).open(path).is_err()
