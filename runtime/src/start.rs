@@ -116,6 +116,8 @@ impl Runtime {
             }
         }
         drop(ready);
+        // Before the shards are there: they are woken while they connect as well.
+        runtime.pinger = Some(start_pinger(&options.name, node)?);
         for _ in 0..options.shards {
             match readiness.recv() {
                 Ok(Ok(())) => {}
@@ -123,7 +125,6 @@ impl Runtime {
                 Err(_) => return Err(Error::Start("a shard ended before it was there".to_owned())),
             }
         }
-        runtime.pinger = Some(start_pinger(&options.name, node)?);
         Ok(runtime)
     }
 

@@ -129,7 +129,8 @@ impl Program {
                 break;
             }
             if heard.elapsed() > SILENCE_MAX {
-                return Err(format!("scrollback {} does not end", process.what));
+                let (what, threads) = (&process.what, process.threads());
+                return Err(format!("scrollback {what} does not end; its threads:\n{threads}"));
             }
         }
         let (what, status) = (process.what.clone(), process.end()?);
@@ -192,6 +193,34 @@ impl Process {
                 self.what
             )),
         }
+    }
+
+    /// What each of its threads waits for, as far as the kernel tells.
+    fn threads(&self) -> String {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        let told = |path: PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.map_or_else(|e| format!("({e})"), |text| text.trim().to_owned())
+        };
+        #[expect(clippy::disallowed_methods, reason = "looks at a process, off every shard")]
+        let entries = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+        let threads = entries.map(|entry| {
+            let of = |file: &str| told(entry.path().join(file));
+            let status = of("status");
+            let lines = status.lines().filter(|line| {
+                ["Name:", "State:", "voluntary", "nonvoluntary"]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+            });
+            let status: Vec<&str> = lines.collect();
+            format!(
+                "  {}, in {}, system call {}",
+                status.join(" "),
+                of("wchan"),
+                of("syscall")
+            )
+        });
+        threads.collect::<Vec<_>>().join("\n")
     }
 
     fn end(&mut self) -> Result<ExitStatus, String> {
