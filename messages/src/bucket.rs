@@ -64,6 +64,13 @@ impl Bucket {
         self.id.max(0) as u64 * HOUR_MS
     }
 
+    /// The ids between which its messages lie: `None` where no id lies beyond.
+    pub fn between(self) -> (Option<MessageId>, Option<MessageId>) {
+        let first = MessageId::from_parts(self.start_ms(), 0, 0);
+        let after = first.and_then(|id| MessageId::new(id.get() - 1).ok());
+        (after, MessageId::from_parts(self.end_ms(), 0, 0))
+    }
+
     /// Does a message with this id lie here?
     pub fn contains(self, id: MessageId) -> bool {
         (self.start_ms()..self.end_ms()).contains(&id.time_ms())
@@ -128,6 +135,9 @@ mod tests {
             prop_assert_eq!([bucket.contains(b), bucket.is_before(b), bucket.is_after(b)].iter().filter(|x| **x).count(), 1);
             prop_assert_eq!(bucket.contains(b), Bucket::of(b, window) == bucket);
             prop_assert!(bucket.contains(b) || bucket.is_before(b) == (a < b));
+            let (after, before) = bucket.between();
+            let is_between = after.is_none_or(|after| b > after) && before.is_none_or(|before| b < before);
+            prop_assert_eq!(bucket.contains(b), is_between);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Bucket, MessageId, Result,
     home::LockKey,
-    local::{Local, WRITE_BYTES_MAX, WRITE_ROWS_MAX, write_weight},
+    local::{Local, New, WRITE_BYTES_MAX, WRITE_ROWS_MAX, write_weight},
     tables,
 };
 use engine::ErrorKind;
@@ -107,7 +107,12 @@ impl Local {
             mutation.reset(self.tables.messages, &key);
             for message in write {
                 let timestamp = message.unix_ms.saturating_mul(1000);
-                self.put_message(&mut row, timestamp, message.author, &message.content);
+                let new = New {
+                    author: message.author,
+                    content: &message.content,
+                    nonce: None,
+                };
+                self.put_message(&mut row, timestamp, new);
                 mutation.row(&tables::message_position(message.id), row.finish());
                 runtime::breathe().await;
             }

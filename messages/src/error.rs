@@ -82,6 +82,11 @@ pub enum Error {
         /// Its length in bytes.
         bytes: usize,
     },
+    /// A nonce that is empty or above [`NONCE_BYTES_MAX`](crate::NONCE_BYTES_MAX).
+    BadNonce {
+        /// Its length in bytes.
+        bytes: usize,
+    },
     /// A table of the store is not what this crate has made.
     OtherTable {
         /// The table's name.
@@ -165,6 +170,12 @@ impl fmt::Display for Error {
                 f,
                 "a name of {bytes} bytes; at most {} are allowed",
                 crate::NAME_BYTES_MAX
+            ),
+            Error::BadNonce { bytes: 0 } => f.write_str("a nonce may not be empty"),
+            Error::BadNonce { bytes } => write!(
+                f,
+                "a nonce of {bytes} bytes; at most {} are allowed",
+                crate::NONCE_BYTES_MAX
             ),
             Error::OtherTable { name } => {
                 write!(

@@ -140,6 +140,8 @@ pub struct Message<'a> {
     pub content: &'a str,
     /// When it was last edited, Unix milliseconds.
     pub edited_ms: Option<i64>,
+    /// The nonce that it was sent with, if any.
+    pub nonce: Option<&'a str>,
 }
 
 /// A page of a channel's messages.
@@ -227,7 +229,7 @@ impl HistoryPage {
 /// Reads a message from its live row.
 pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::RowRef<'a>) -> Result<Message<'a>> {
     let id = tables::message_at(position)?;
-    let (mut author, mut content, mut edited_ms) = (None, Some(""), None);
+    let (mut author, mut content, mut edited_ms, mut nonce) = (None, Some(""), None, None);
     for cell in row.cells() {
         let (model::CellKind::Live(value) | model::CellKind::Expiring { value, .. }) = cell.kind else {
             continue;
@@ -238,6 +240,8 @@ pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::
             author = value.try_into().ok().map(i64::from_be_bytes);
         } else if cell.column == tables.edited_at {
             edited_ms = value.try_into().ok().map(i64::from_be_bytes);
+        } else if cell.column == tables.nonce {
+            nonce = std::str::from_utf8(value).ok();
         }
     }
     let malformed = || Error::Malformed {
@@ -248,6 +252,7 @@ pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::
         author: author.ok_or_else(malformed)?,
         content: content.ok_or_else(malformed)?,
         edited_ms,
+        nonce,
     })
 }
 

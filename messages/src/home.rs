@@ -4,12 +4,12 @@
 //! - It remembers their directory: which buckets have ever held a message.
 //! - It lets one conditional edit or delete of a message run at a time.
 
-use crate::{Bucket, Generator, MessageId};
+use crate::{Bucket, Event, Generator, MessageId, feed::Feeds};
 use model::{MutationBuilder, RowBuilder, TableId};
 use runtime::sync::{Notify, Permit, Semaphore};
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
@@ -21,6 +21,7 @@ pub(crate) struct Home {
     ids: RefCell<Generator>,
     sending: RefCell<BTreeMap<i64, Sending>>,
     pub directory: Directory,
+    pub feeds: Feeds,
     /// Kept so that a send allocates little.
     builders: RefCell<(MutationBuilder, RowBuilder)>,
     /// One lock for each key that somebody holds or waits for.
@@ -38,6 +39,8 @@ pub(crate) enum LockKey {
     Name(u8, i64),
     /// Importing into a bucket.
     Import(i64, i32),
+    /// Sending to a channel, by an author, with a nonce of this hash.
+    Nonce(i64, i64, u64),
 }
 
 /// Sends of a channel that are under way, all into one bucket.
@@ -46,6 +49,14 @@ struct Sending {
     under_way: usize,
     /// Tells those who wait for the end of all, if anybody does.
     ended: Option<Notify>,
+    /// Sends that began while nobody followed the channel.
+    without_place: usize,
+    /// Tells those who wait for the end of these.
+    all_have_places: Option<Notify>,
+    /// What came of the sends of a followed channel, in their order; `None` of those that are under way.
+    told: VecDeque<Option<Vec<Event>>>,
+    /// Place of the first of these.
+    first_place: u64,
 }
 
 impl Home {
@@ -55,6 +66,7 @@ impl Home {
             ids: RefCell::new(Generator::new(worker, time_ms)),
             sending: RefCell::default(),
             directory: Directory::default(),
+            feeds: Feeds::default(),
             builders: RefCell::new((MutationBuilder::new(TableId(0), &[0]), RowBuilder::new())),
             locks: RefCell::default(),
         }
@@ -78,16 +90,56 @@ impl Home {
             bucket_id,
             under_way: 0,
             ended: None,
+            without_place: 0,
+            all_have_places: None,
+            told: VecDeque::new(),
+            first_place: 0,
         });
         if entry.bucket_id != bucket_id && entry.under_way > 0 {
             return Err(entry.ended.get_or_insert_with(Notify::new).notified());
         }
         entry.bucket_id = bucket_id;
         entry.under_way += 1;
+        let place = if self.feeds.is_followed(channel) {
+            entry.told.push_back(None);
+            Some(entry.first_place + entry.told.len() as u64 - 1)
+        } else {
+            entry.without_place += 1;
+            None
+        };
         Ok(SendPass {
             home: Rc::clone(self),
             channel,
+            place,
         })
+    }
+
+    /// Waits until no send of a followed channel is under way that began when it was not followed.
+    pub async fn all_have_places(&self, channel: i64) {
+        let ended = {
+            let mut sending = self.sending.borrow_mut();
+            let entry = sending.get_mut(&channel).filter(|entry| entry.without_place > 0);
+            entry.map(|entry| entry.all_have_places.get_or_insert_with(Notify::new).notified())
+        };
+        if let Some(ended) = ended {
+            ended.await;
+        }
+    }
+
+    /// Tells those who follow the channel what has happened, behind the sends that are under way.
+    pub fn tell(&self, channel: i64, event: impl FnOnce() -> Vec<Event>) {
+        if !self.feeds.is_followed(channel) {
+            return;
+        }
+        let event = event();
+        let mut sending = self.sending.borrow_mut();
+        match sending.get_mut(&channel).filter(|entry| !entry.told.is_empty()) {
+            Some(entry) => entry.told.push_back(Some(event)),
+            None => {
+                drop(sending);
+                self.feeds.tell(channel, event);
+            }
+        }
     }
 
     /// Whether no message can come into the bucket any more at this time or later: the ids go past it, and no send into it is
@@ -149,15 +201,62 @@ impl Drop for Locked {
 pub(crate) struct SendPass {
     home: Rc<Home>,
     channel: i64,
+    /// Its place among the sends of a followed channel.
+    place: Option<u64>,
+}
+
+impl SendPass {
+    /// Whether somebody waits to be told of the send.
+    pub fn is_followed(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Ends the send well, and tells what was sent once all before it are told.
+    pub fn sent(self, events: Vec<Event>) {
+        self.settle(events);
+    }
+
+    fn settle(&self, events: Vec<Event>) {
+        let ready = {
+            let mut sending = self.home.sending.borrow_mut();
+            let entry = sending.get_mut(&self.channel);
+            let (Some(entry), Some(place)) = (entry, self.place) else {
+                return;
+            };
+            let Some(at) = place.checked_sub(entry.first_place) else {
+                return;
+            };
+            let slot = &mut entry.told[usize::try_from(at).expect("as many as are in memory")];
+            slot.get_or_insert(events);
+            let mut ready = Vec::new();
+            while let Some(Some(events)) = entry.told.front_mut() {
+                ready.append(events);
+                entry.told.pop_front();
+                entry.first_place += 1;
+            }
+            ready
+        };
+        self.home.feeds.tell(self.channel, ready);
+    }
 }
 
 impl Drop for SendPass {
     fn drop(&mut self) {
+        // If it has not been told of, it has failed, and those behind it go on.
+        self.settle(Vec::new());
         let mut sending = self.home.sending.borrow_mut();
         let entry = sending
             .get_mut(&self.channel)
             .expect("a channel with a send under way is listed");
         entry.under_way -= 1;
+        if self.place.is_none() {
+            entry.without_place -= 1;
+            if entry.without_place == 0
+                && let Some(all_have_places) = entry.all_have_places.take()
+            {
+                all_have_places.notify_all();
+            }
+        }
         if entry.under_way == 0
             && let Some(ended) = sending.remove(&self.channel).and_then(|entry| entry.ended)
         {

@@ -10,15 +10,18 @@
 //! Invariants: messages of a channel become visible in the order of their ids; every bucket that holds a message is in the
 //! directory; an edit never brings back a deleted message; the same file imported twice gives the same ids.
 
+mod around;
 mod bucket;
 mod bulk;
 mod error;
+mod feed;
 mod history;
 mod home;
 mod import_ids;
 mod local;
 mod names;
 mod naming;
+mod nonce;
 mod remove;
 mod snowflake;
 mod store;
@@ -26,18 +29,23 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use around::{Around, BucketCount};
 pub use bucket::{Bucket, Window};
 pub use bulk::{Import, Imported};
 pub use error::{Error, Result};
+pub use feed::{Event, Sent, Subscription};
 pub use history::{History, HistoryPage, Message, OneMessage};
 pub use import_ids::{IMPORT_WORKERS, IMPORTS_PER_MILLISECOND, ImportIds, OrderScan, import_id};
 pub use local::Local;
 pub use names::NameKind;
+pub use nonce::NONCE_SECONDS;
 pub use runtime::block_on;
 pub use snowflake::{Epoch, Generator, MessageId, TIME_MS_MAX};
 pub use store::{ChannelSummary, Messages, Options};
 
 /// Largest content of one message, bytes.
 pub const CONTENT_BYTES_MAX: usize = 1 << 20;
+/// Largest nonce of a message, bytes.
+pub const NONCE_BYTES_MAX: usize = 255;
 /// Largest name of a channel or an author, bytes.
 pub const NAME_BYTES_MAX: usize = 1024;

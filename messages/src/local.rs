@@ -1,7 +1,7 @@
 //! The messages of a store as a task on one of its shards sees them.
 
 use crate::{
-    Bucket, CONTENT_BYTES_MAX, Error, MessageId, Result,
+    Bucket, CONTENT_BYTES_MAX, Error, Event, MessageId, Result, Sent,
     home::{Home, LockKey},
     tables::{self, Tables},
 };
@@ -62,7 +62,9 @@ impl Local {
     pub async fn send(&self, channel: i64, author: i64, content: String) -> Result<MessageId> {
         check_content(&content)?;
         self.at_home(channel, move |home| async move {
-            home.send_here(channel, author, &content).await
+            let nonce = None;
+            let content = &content;
+            home.send_here(channel, New { author, content, nonce }).await
         })
         .await
     }
@@ -82,7 +84,11 @@ impl Local {
             while let Some(rest) = messages.get(ids.len()..).filter(|rest| !rest.is_empty()) {
                 home.send_some(
                     channel,
-                    rest.iter().map(|(author, content)| (*author, content.as_str())),
+                    rest.iter().map(|(author, content)| New {
+                        author: *author,
+                        content,
+                        nonce: None,
+                    }),
                     &mut ids,
                 )
                 .await?;
@@ -92,11 +98,10 @@ impl Local {
         self.at_home(channel, send).await
     }
 
-    async fn send_here(&self, channel: i64, author: i64, content: &str) -> Result<MessageId> {
+    pub(crate) async fn send_here(&self, channel: i64, message: New<'_>) -> Result<MessageId> {
         let mut ids = One(None);
         loop {
-            self.send_some(channel, std::iter::once((author, content)), &mut ids)
-                .await?;
+            self.send_some(channel, std::iter::once(message), &mut ids).await?;
             if let One(Some(id)) = ids {
                 return Ok(id);
             }
@@ -107,11 +112,11 @@ impl Local {
     async fn send_some<'a>(
         &self,
         channel: i64,
-        messages: impl ExactSizeIterator<Item = (i64, &'a str)>,
+        messages: impl ExactSizeIterator<Item = New<'a>> + Clone,
         ids: &mut impl Extend<MessageId>,
     ) -> Result<()> {
         let count = messages.len().min(WRITE_ROWS_MAX) as u32;
-        let (bucket, _pass, timestamps) = loop {
+        let (bucket, pass, timestamps) = loop {
             let timestamp = self.shard.timestamps(count).await?;
             let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
             let bucket = Bucket::of(id, self.tables.window);
@@ -125,19 +130,23 @@ impl Local {
             }
         };
         // From the timestamps to the log there is no await: messages get there in the order of their ids.
+        let mut sent = Vec::new();
         let mutation = self.home.with_builders(|mutation, row| -> Result<Mutation> {
             mutation.reset(self.tables.messages, &tables::bucket_key(channel, bucket.id));
             let mut bytes = 0;
-            for ((author, content), timestamp) in messages.zip(timestamps) {
+            for (message, timestamp) in messages.clone().zip(timestamps) {
                 let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
-                let weight = write_weight(content);
+                let weight = message.weight();
                 if !bucket.contains(id) || (bytes > 0 && bytes + weight > WRITE_BYTES_MAX) {
                     break;
                 }
                 self.home.take_id(id);
+                if pass.is_followed() {
+                    sent.push(message.event(id));
+                }
                 ids.extend(std::iter::once(id));
                 bytes += weight;
-                self.put_message(row, timestamp, author, content);
+                self.put_message(row, timestamp, message);
                 mutation.row(&tables::message_position(id), row.finish());
             }
             Ok(mutation.build())
@@ -145,14 +154,19 @@ impl Local {
         if mutation.as_ref().is_empty() {
             return Ok(()); // The bucket ended a moment ago.
         }
-        Ok(self.shard.apply(mutation).await?)
+        self.shard.apply(mutation).await?;
+        pass.sent(sent);
+        Ok(())
     }
 
     /// The row of a new message.
-    pub(crate) fn put_message(&self, row: &mut RowBuilder, timestamp: i64, author: i64, content: &str) {
+    pub(crate) fn put_message(&self, row: &mut RowBuilder, timestamp: i64, message: New<'_>) {
         row.clear().liveness(timestamp);
-        row.cell(self.tables.author_id, timestamp, &author.to_be_bytes());
-        row.cell(self.tables.content, timestamp, content.as_bytes());
+        row.cell(self.tables.author_id, timestamp, &message.author.to_be_bytes());
+        row.cell(self.tables.content, timestamp, message.content.as_bytes());
+        if let Some(nonce) = message.nonce {
+            row.cell(self.tables.nonce, timestamp, nonce.as_bytes());
+        }
     }
 
     /// Sees to it that the directory on disk has the bucket. On the channel's home.
@@ -199,12 +213,17 @@ impl Local {
     pub async fn edit(&self, channel: i64, id: MessageId, author: Option<i64>, content: String) -> Result<()> {
         check_content(&content)?;
         self.at_home(channel, move |home| async move {
+            let now_ms = runtime::time::unix_micros() / 1000;
             home.change(channel, id, author, |row, timestamp| {
-                let now_ms = runtime::time::unix_micros() / 1000;
                 row.cell(home.tables.content, timestamp, content.as_bytes());
                 row.cell(home.tables.edited_at, timestamp, &now_ms.to_be_bytes());
             })
-            .await
+            .await?;
+            home.home.tell(channel, || {
+                let (content, edited_ms) = (content.into(), now_ms);
+                vec![Event::Edited { id, content, edited_ms }]
+            });
+            Ok(())
         })
         .await
     }
@@ -221,7 +240,9 @@ impl Local {
             home.change(channel, id, author, |row, timestamp| {
                 row.deletion(Deletion::new(timestamp, runtime::time::unix_seconds()));
             })
-            .await
+            .await?;
+            home.home.tell(channel, || vec![Event::Deleted { id }]);
+            Ok(())
         })
         .await
     }
@@ -252,6 +273,16 @@ impl Local {
         let mut mutation = MutationBuilder::new(self.tables.messages, &key);
         mutation.row(&position, change.finish());
         Ok(self.shard.apply(mutation.build()).await?)
+    }
+
+    /// An id before all that are given at this timestamp or later; `None` if there is none.
+    pub(crate) fn id_before(&self, timestamp: i64) -> Result<Option<MessageId>> {
+        let time_ms = match timestamp {
+            i64::MIN => 0,
+            timestamp => id_time(&self.tables, timestamp)?,
+        };
+        let first = MessageId::from_parts(time_ms, 0, 0);
+        Ok(first.and_then(|id| MessageId::new(id.get() - 1).ok()))
     }
 
     /// The first id after the millisecond of this timestamp; none if there is none.
@@ -338,6 +369,30 @@ const ROW_BYTES: usize = 64;
 /// What a message adds to a write, bytes.
 pub(crate) fn write_weight(content: &str) -> usize {
     content.len() + ROW_BYTES
+}
+
+/// A message to send.
+#[derive(Clone, Copy)]
+pub(crate) struct New<'a> {
+    pub author: i64,
+    pub content: &'a str,
+    pub nonce: Option<&'a str>,
+}
+
+impl New<'_> {
+    fn weight(&self) -> usize {
+        write_weight(self.content) + self.nonce.map_or(0, str::len)
+    }
+
+    fn event(&self, id: MessageId) -> Event {
+        Event::Sent(Sent {
+            id,
+            author: self.author,
+            content: self.content.into(),
+            nonce: self.nonce.map(Into::into),
+            edited_ms: None,
+        })
+    }
 }
 
 /// The one id of a single send.

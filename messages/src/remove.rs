@@ -1,7 +1,7 @@
 //! Deleting many messages: by their ids, or all between two of them.
 
 use crate::{
-    Bucket, History, MessageId, Result,
+    Bucket, Event, History, MessageId, Result,
     home::LockKey,
     local::{Local, WRITE_ROWS_MAX, is_message},
     tables,
@@ -72,6 +72,9 @@ impl Local {
             mutation.row(&tables::message_position(*id), row.finish());
         }
         self.shard.apply(mutation.build()).await?;
+        self.home.tell(channel, || {
+            found.iter().map(|(id, _)| Event::Deleted { id: *id }).collect()
+        });
         Ok(found.len() as u64)
     }
 
@@ -95,7 +98,10 @@ impl Local {
             ..History::newest(1)
         };
         self.at_home(channel, move |home| async move {
-            home.delete_range(channel, range, |bucket| range.covers(bucket)).await
+            home.delete_range(channel, range, |bucket| range.covers(bucket)).await?;
+            home.home
+                .tell(channel, || vec![Event::DeletedBetween { after, before }]);
+            Ok(())
         })
         .await
     }
@@ -112,7 +118,9 @@ impl Local {
             let wanted = Bucket::of(of, home.tables.window);
             let all = History::newest(1);
             home.delete_range(channel, all, |bucket| (bucket == wanted).then_some(true))
-                .await
+                .await?;
+            home.home.tell(channel, || vec![Event::deleted_bucket(wanted)]);
+            Ok(())
         })
         .await
     }

@@ -1,8 +1,8 @@
 //! The messages of a store, from any thread and any async runtime.
 
 use crate::{
-    Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage, Result, Window,
-    local,
+    Around, BucketCount, Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage,
+    Result, Subscription, Window, local,
     tables::{self, Tables},
 };
 use engine::{Config, Shard, Store};
@@ -100,7 +100,7 @@ impl Messages {
                 None => store.create_table(schema, true).await?,
             });
         }
-        let tables: [Arc<Schema>; 3] = tables.try_into().expect("one table for each definition");
+        let tables: [Arc<Schema>; 4] = tables.try_into().expect("one table for each definition");
         let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
         Ok(Messages { store, tables })
     }
@@ -179,6 +179,23 @@ impl Messages {
         })
     }
 
+    /// Sends a message once, however often this is asked for with one nonce, as [`Local::send_once`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_once<N: Into<String>, C: Into<String>>(
+        &self,
+        channel: i64,
+        author: i64,
+        nonce: N,
+        content: C,
+    ) -> impl Future<Output = Result<MessageId>> + Send + use<N, C> {
+        let (nonce, content) = (nonce.into(), content.into());
+        self.call(self.home_of(channel), move |home| async move {
+            home.send_once(channel, author, nonce, content).await
+        })
+    }
+
     /// Sends messages to one channel, as [`Local::send_many`].
     ///
     /// # Errors
@@ -233,6 +250,45 @@ impl Messages {
         self.call(self.home_of(channel), move |home| async move {
             home.history(channel, history).await
         })
+    }
+
+    /// What lies around a message, as [`Local::around`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn around(
+        &self,
+        channel: i64,
+        id: MessageId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Around>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.around(channel, id, limit).await
+        })
+    }
+
+    /// A channel's buckets with what each holds, as [`Local::bucket_counts`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bucket_counts(&self, channel: i64) -> impl Future<Output = Result<Vec<BucketCount>>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.bucket_counts(channel).await
+        })
+    }
+
+    /// Follows a channel from now on or, with an id, from the message after that one on. The first that come are read from the
+    /// store, the others are told as they are sent.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn subscribe(&self, channel: i64, after: Option<MessageId>) -> Result<Subscription> {
+        let join = move |home: Local| async move { home.join_feed(channel, after).await };
+        let joined = self.call(self.home_of(channel), join).await?;
+        Ok(Subscription::new(self.clone(), channel, joined))
     }
 
     /// One message, as [`Local::get`].

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! messages.messages         ((channel_id bigint, bucket_id int), message_id bigint), message_id DESC
-//!                           author_id bigint, content text, attachments frozen<list<text>>, edited_at timestamp
+//!                           author_id bigint, content text, attachments frozen<list<text>>, edited_at timestamp, nonce text
 //! messages.channel_buckets  (channel_id bigint, bucket_id int), bucket_id DESC: the directory
 //!                           window_hours int
 //! messages.names            ((kind tinyint, id bigint))
 //!                           name text
+//! messages.nonces           (channel_id bigint, author_id bigint, nonce text): what was sent once, for ten minutes
+//!                           sent_after bigint, message_id bigint
 //! ```
 //!
 //! A message is an `INSERT`: its row has liveness. An edit is an `UPDATE`, without; so a row without liveness is what an
@@ -15,7 +17,7 @@
 use crate::{Bucket, Epoch, Error, MessageId, NameKind, Result, Window};
 use model::{CellKind, ColumnId, CqlType, RowRef, Schema, Slice, TableId, TableOptions};
 
-/// The keyspace of all three.
+/// The keyspace of all of them.
 pub(crate) const KEYSPACE: &str = "messages";
 /// Tombstones are kept for an hour: one node, whose writes come in order.
 const GRACE_SECONDS: u32 = 3600;
@@ -31,7 +33,7 @@ fn options() -> TableOptions {
 }
 
 /// The definitions, with ids still to be assigned.
-pub(crate) fn schemas() -> [Schema; 3] {
+pub(crate) fn schemas() -> [Schema; 4] {
     let messages = Schema::builder(KEYSPACE, "messages")
         .partition_key("channel_id", CqlType::BigInt)
         .partition_key("bucket_id", CqlType::Int)
@@ -42,7 +44,8 @@ pub(crate) fn schemas() -> [Schema; 3] {
             "attachments",
             CqlType::Frozen(Box::new(CqlType::List(Box::new(CqlType::Text)))),
         )
-        .regular("edited_at", CqlType::Timestamp);
+        .regular("edited_at", CqlType::Timestamp)
+        .regular("nonce", CqlType::Text);
     let buckets = Schema::builder(KEYSPACE, "channel_buckets")
         .partition_key("channel_id", CqlType::BigInt)
         .clustering_desc("bucket_id", CqlType::Int)
@@ -51,7 +54,13 @@ pub(crate) fn schemas() -> [Schema; 3] {
         .partition_key("kind", CqlType::TinyInt)
         .partition_key("id", CqlType::BigInt)
         .regular("name", CqlType::Text);
-    [messages, buckets, names].map(|builder| {
+    let nonces = Schema::builder(KEYSPACE, "nonces")
+        .partition_key("channel_id", CqlType::BigInt)
+        .clustering("author_id", CqlType::BigInt)
+        .clustering("nonce", CqlType::Text)
+        .regular("sent_after", CqlType::BigInt)
+        .regular("message_id", CqlType::BigInt);
+    [messages, buckets, names, nonces].map(|builder| {
         builder
             .options(options())
             .build()
@@ -72,11 +81,15 @@ pub(crate) struct Tables {
     pub window_hours: ColumnId,
     pub names: TableId,
     pub name: ColumnId,
+    pub nonce: ColumnId,
+    pub nonces: TableId,
+    pub sent_after: ColumnId,
+    pub message_id: ColumnId,
 }
 
 impl Tables {
     /// From the tables as they are in the store, in the order of [`schemas`].
-    pub fn new(epoch: Epoch, window: Window, [messages, buckets, names]: [&Schema; 3]) -> Result<Tables> {
+    pub fn new(epoch: Epoch, window: Window, [messages, buckets, names, nonces]: [&Schema; 4]) -> Result<Tables> {
         let column = |schema: &Schema, table: &'static str, name: &str, ty: &CqlType| {
             let found = schema
                 .regulars
@@ -84,14 +97,12 @@ impl Tables {
                 .find(|column| column.name == name && column.ty == *ty);
             found.map(|column| column.id).ok_or(Error::OtherTable { name: table })
         };
-        for (wanted, present) in schemas().iter().zip([messages, buckets, names]) {
-            let table = if wanted.name == "messages" {
-                "messages"
-            } else if wanted.name == "names" {
-                "names"
-            } else {
-                "channel_buckets"
-            };
+        for (wanted, present) in schemas().iter().zip([messages, buckets, names, nonces]) {
+            let tables = ["messages", "names", "nonces"];
+            let table = tables
+                .into_iter()
+                .find(|table| *table == wanted.name)
+                .unwrap_or("channel_buckets");
             let types = |columns: &[model::Column]| columns.iter().map(|c| c.ty.clone()).collect::<Vec<_>>();
             let order = |schema: &Schema| {
                 schema
@@ -115,6 +126,10 @@ impl Tables {
             window_hours: column(buckets, "channel_buckets", "window_hours", &CqlType::Int)?,
             names: names.id,
             name: column(names, "names", "name", &CqlType::Text)?,
+            nonce: column(messages, "messages", "nonce", &CqlType::Text)?,
+            nonces: nonces.id,
+            sent_after: column(nonces, "nonces", "sent_after", &CqlType::BigInt)?,
+            message_id: column(nonces, "nonces", "message_id", &CqlType::BigInt)?,
         })
     }
 }
@@ -140,6 +155,19 @@ pub(crate) fn name_key(kind: NameKind, id: i64) -> Vec<u8> {
     key.extend_from_slice(&id.to_be_bytes());
     key.push(0);
     key
+}
+
+/// Where a nonce of an author stands in the partition of its channel.
+pub(crate) fn nonce_position(author: i64, nonce: &str) -> Vec<u8> {
+    let mut position = Vec::with_capacity(nonce.len() + 12);
+    let parts = [
+        (CqlType::BigInt, &author.to_be_bytes()[..]),
+        (CqlType::Text, nonce.as_bytes()),
+    ];
+    for (ty, value) in parts {
+        ty.encode_path(value, &mut position).expect("a number and a text");
+    }
+    position
 }
 
 /// Where a message stands in its partition: newest first.
@@ -218,8 +246,8 @@ mod tests {
 
     #[test]
     fn tables_that_are_not_ours_are_refused() {
-        let [messages, buckets, names] = schemas();
-        let of = |m: &Schema| Tables::new(Epoch::DEFAULT, Window::DEFAULT, [m, &buckets, &names]);
+        let [messages, buckets, names, nonces] = schemas();
+        let of = |m: &Schema| Tables::new(Epoch::DEFAULT, Window::DEFAULT, [m, &buckets, &names, &nonces]);
         assert!(of(&messages).is_ok());
         let mut ascending = messages.clone();
         ascending.clustering[0].descending = false;
@@ -232,8 +260,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn prop_keys_are_what_the_schema_makes_of_them(channel: i64, bucket: i32, id in 1..i64::MAX) {
-            let [messages, buckets, names] = schemas();
+        fn prop_keys_are_what_the_schema_makes_of_them(
+            channel: i64,
+            bucket: i32,
+            id in 1..i64::MAX,
+            nonce in "[\\x00-\\x02a-zß]{0,8}",
+        ) {
+            let [messages, buckets, names, nonces] = schemas();
+            let position = nonces.encode_clustering(&[&channel.to_be_bytes(), nonce.as_bytes()]).unwrap();
+            prop_assert_eq!(nonce_position(channel, &nonce), position);
             let (c, b, i) = (channel.to_be_bytes(), bucket.to_be_bytes(), id.to_be_bytes());
             prop_assert_eq!(bucket_key(channel, bucket).to_vec(), messages.partition_key_bytes(&[&c, &b]).unwrap());
             prop_assert_eq!(channel_key(channel).to_vec(), buckets.partition_key_bytes(&[&c]).unwrap());

@@ -191,6 +191,9 @@ pub struct Send {
     /// The text, at most 1 MiB; it may be empty.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub content: String,
+    /// Send it once: if this author has sent to the channel with this nonce within ten minutes, the id of that message is printed.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub nonce: Option<String>,
 }
 
 /// Give a message another content.

@@ -20,7 +20,10 @@ pub fn send(args: cli::Send, format: Option<Format>) -> Done {
     session::with_store(&args.data, async |messages| {
         let channel = messages.intern(NameKind::Channel, args.channel).await?;
         let author = messages.intern(NameKind::Author, args.author).await?;
-        let id = messages.send(channel, author, args.content).await?;
+        let id = match args.nonce {
+            Some(nonce) => messages.send_once(channel, author, nonce, args.content).await?,
+            None => messages.send(channel, author, args.content).await?,
+        };
         let mut output = Output::new();
         match format {
             Some(Format::Jsonl) => output.object(&Id { id: id.to_string() })?,
