@@ -6,7 +6,7 @@
 //! call can be made from any thread and any async runtime; [`block_on`] serves a program without one. [`wide`] is the
 //! wide-column store below, for tables of other shapes.
 
-pub use engine::{Config, Cost, SyncMode};
+pub use engine::{Body, Config, Cost, SyncMode};
 pub use messages::{
     CONTENT_BYTES_MAX, ChannelSummary, Epoch, Error, History, HistoryPage, Import, Imported, Message, MessageId,
     Messages, NAME_BYTES_MAX, NameKind, OneMessage, Options, Result, Window, block_on, import_id,

@@ -2,6 +2,7 @@
 
 pub use commitlog::SyncMode;
 use commitlog::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_STEP, SEGMENTS_MAX, SEGMENTS_MIN};
+pub use runtime::BodyKind as Body;
 use std::path::PathBuf;
 
 /// No store has more shards.
@@ -20,6 +21,9 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Whether each shard's thread is pinned to a core of its own. Default: true.
     pub pin: bool,
+    /// What the shards run on; `None`, the default: io_uring, or plain threads where io_uring or direct I/O is not to be had. The
+    /// log says so then. Plain threads make the same promises, more slowly.
+    pub body: Option<Body>,
     /// Memory of a shard's memtables before one is flushed. Default 64 MiB, minimum 64 KiB. Twice as much is the most that
     /// unflushed rows may take: then writers wait.
     pub memtable_bytes: usize,
@@ -49,7 +53,7 @@ pub struct Config {
     /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.
     pub block_bytes: usize,
     /// Memory of a shard that the kernel reads into and writes from, 256 KiB to 16 MiB; less where the limit of locked memory
-    /// allows less. Default 16 MiB.
+    /// allows less. Default 16 MiB. Plain threads do without.
     pub io_memory_bytes: usize,
 }
 
@@ -61,6 +65,7 @@ impl Config {
             dir: dir.into(),
             shards: None,
             pin: true,
+            body: None,
             memtable_bytes: 64 << 20,
             block_cache_bytes: 64 << 20,
             row_cache_bytes: 64 << 20,

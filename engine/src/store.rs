@@ -1,7 +1,7 @@
 //! The face of the engine outside the shards: [`Store`], from any thread and any async runtime.
 
 use crate::closing::Closing;
-use crate::config::{Config, SHARDS_MAX};
+use crate::config::{Body, Config, SHARDS_MAX};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest;
@@ -160,11 +160,19 @@ impl Store {
             cores.min(usize::from(SHARDS_MAX))
         });
         config.shards = Some(shards);
-        let checks = runtime::checks::startup(&config.dir, shards)?;
+        let checks = runtime::checks::startup(&config.dir, shards, config.body)?;
+        if let Some(why) = &checks.why_threads {
+            tracing::warn!("{why}");
+        }
+        for note in &checks.notes {
+            tracing::info!("{note}");
+        }
         let options = runtime::Options {
             shards,
             pin: config.pin,
+            body: Some(checks.body),
             io_memory_bytes: checks.io_memory_bytes.min(config.io_memory_bytes),
+            direct_io: checks.direct_io,
             spin_before_park: SPIN_BEFORE_PARK,
             name: "scrollback".to_owned(),
         };
@@ -210,6 +218,12 @@ impl Store {
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.inner.shards
+    }
+
+    /// What the shards run on; `None` in the simulator, and once the store is closing.
+    #[must_use]
+    pub fn body(&self) -> Option<Body> {
+        self.inner.runtime.lock().as_ref().map(|(runtime, _)| runtime.body())
     }
 
     /// The shard that owns a partition.

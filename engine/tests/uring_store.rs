@@ -1,13 +1,18 @@
-//! The engine over io_uring and a real disk.
+//! The engine on a real disk: over io_uring, and, as a part of `threads_store`, on plain threads.
 
 mod common;
 
 use common::{delete, history, message};
-use scrollback_engine::{Config, Error, Store};
+use scrollback_engine::{Body, Config, Error, Store};
 use std::path::{Path, PathBuf};
 
 fn config(dir: &Path) -> Config {
+    let body = match env!("CARGO_CRATE_NAME") {
+        "threads_store" => Body::Threads,
+        _ => Body::Uring,
+    };
     Config {
+        body: Some(body),
         shards: Some(2),
         pin: false,
         memtable_bytes: 256 << 10,
@@ -23,6 +28,7 @@ fn what_was_written_is_there_after_closing_and_after_dropping() {
     let dir = root.path().join("made/by/opening");
     runtime::block_on(async {
         let store = Store::open(config(&dir)).await.expect("opens");
+        assert_eq!(store.body(), config(&dir).body);
         let schema = store.create_table(common::chat(), true).await.expect("table");
         for batch in 0..40 {
             let ids = batch * 100 + 1..=(batch + 1) * 100;

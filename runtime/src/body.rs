@@ -1,4 +1,4 @@
-//! One branch per operation: the real body or the simulator's.
+//! One branch per operation: a real body or the simulator's.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -6,12 +6,15 @@ use std::rc::Rc;
 use crate::context::ShardId;
 use crate::cross::Message;
 use crate::sim;
+use crate::threads;
 use crate::uring;
 
 /// What a shard runs on.
 pub(crate) enum Body {
     /// glommio: a thread with io_uring.
     Uring(Rc<uring::Shard>),
+    /// Plain threads that read and write beside a small executor.
+    Threads(Rc<threads::Shard>),
     /// The simulator: one of several shards on one thread, with virtual time.
     Sim(Rc<sim::Shard>),
 }
@@ -20,21 +23,22 @@ impl Body {
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
         match self {
-            Body::Uring(_) => crate::time::real_monotonic_ns(),
+            Body::Uring(_) | Body::Threads(_) => crate::time::real_monotonic_ns(),
             Body::Sim(shard) => shard.now_ns(),
         }
     }
 
     pub(crate) fn unix_micros(&self) -> i64 {
         match self {
-            Body::Uring(_) => crate::time::real_unix_micros(),
+            Body::Uring(_) | Body::Threads(_) => crate::time::real_unix_micros(),
             Body::Sim(shard) => shard.unix_micros(),
         }
     }
 
     pub(crate) fn random_u64(&self) -> u64 {
         match self {
-            Body::Uring(shard) => shard.random_u64(),
+            Body::Uring(shard) => shard.real.random_u64(),
+            Body::Threads(shard) => shard.real.random_u64(),
             Body::Sim(shard) => shard.random_u64(),
         }
     }
@@ -43,6 +47,7 @@ impl Body {
     pub(crate) fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
         match self {
             Body::Uring(shard) => shard.spawn(future),
+            Body::Threads(shard) => shard.spawn(name, Box::pin(future)),
             Body::Sim(shard) => shard.spawn(name, Box::pin(future)),
         }
     }
@@ -51,6 +56,7 @@ impl Body {
     pub(crate) async fn pass(&self) {
         match self {
             Body::Uring(_) => uring::pass().await,
+            Body::Threads(shard) => shard.pass().await,
             Body::Sim(shard) => shard.pass().await,
         }
     }
@@ -59,6 +65,7 @@ impl Body {
     pub(crate) fn arm(&self, deadline_ns: u64) {
         match self {
             Body::Uring(shard) => shard.arm(deadline_ns),
+            Body::Threads(shard) => shard.arm(deadline_ns),
             Body::Sim(shard) => shard.arm(deadline_ns),
         }
     }
@@ -67,6 +74,7 @@ impl Body {
     pub(crate) fn send(&self, to: ShardId, message: Message) {
         match self {
             Body::Uring(shard) => shard.send(to, message),
+            Body::Threads(shard) => shard.send(to, message),
             Body::Sim(shard) => shard.send(to, Box::new(move || crate::cross::deliver(message))),
         }
     }
@@ -76,6 +84,7 @@ impl Body {
     pub(crate) fn passed_meanwhile(&self, last_ns: u64, now_ns: u64) -> bool {
         match self {
             Body::Uring(_) => uring::passed_meanwhile(),
+            Body::Threads(shard) => shard.passed_meanwhile(),
             // The scheduler moves time only between polls.
             Body::Sim(_) => now_ns > last_ns,
         }
@@ -90,7 +99,7 @@ impl Body {
     #[inline]
     pub(crate) fn breath(&self) -> bool {
         match self {
-            Body::Uring(_) => false,
+            Body::Uring(_) | Body::Threads(_) => false,
             Body::Sim(shard) => {
                 shard.charge(5_000);
                 shard.random_u64() % 8 == 0
@@ -103,7 +112,8 @@ impl Body {
     /// Whether this shard will never answer again, and why.
     pub(crate) fn is_gone(&self, shard: ShardId) -> Option<crate::handle::Stopped> {
         match self {
-            Body::Uring(body) => body.is_gone(shard),
+            Body::Uring(body) => body.real.is_gone(shard),
+            Body::Threads(body) => body.real.is_gone(shard),
             Body::Sim(_) => None,
         }
     }
@@ -111,7 +121,8 @@ impl Body {
     /// A task's panic: ends the shard, or in the simulator the whole run, with the test that drives it.
     pub(crate) fn panicked(&self, task: &'static str, payload: Box<dyn std::any::Any + Send>) {
         match self {
-            Body::Uring(shard) => shard.panicked(task, &*payload),
+            Body::Uring(shard) => shard.real.panicked(task, &*payload),
+            Body::Threads(shard) => shard.real.panicked(task, &*payload),
             Body::Sim(_) => std::panic::resume_unwind(payload),
         }
     }

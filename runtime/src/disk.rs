@@ -1,4 +1,4 @@
-//! The disk: direct I/O in aligned blocks, never cancelled.
+//! The disk: aligned blocks, direct I/O where there is any, never cancelled.
 //!
 //! Every operation belongs to a task of the runtime once it has begun: dropping the future that waits for it drops the
 //! result, not the operation. A write keeps its buffer alive until the device is done with it. How many reads and writes
@@ -7,11 +7,14 @@
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::aligned::AlignedBuf;
 use crate::body::Body;
 use crate::context;
 use crate::error::Error;
 use crate::sim;
+use crate::threads;
 use crate::uring;
 
 /// The block: offsets and lengths of writes are multiples of it, reads are rounded out to it.
@@ -24,7 +27,7 @@ fn is_aligned(n: u64) -> bool {
 
 /// An aligned buffer of whole blocks, to be filled and written.
 ///
-/// On a real shard it comes from the arena that is registered with the kernel. Keep few of them, and reuse them.
+/// Over io_uring it comes from the shard's arena that is registered with the kernel. Keep few of them, and reuse them.
 pub struct Buf {
     memory: Memory,
     /// At most what `memory` holds.
@@ -33,6 +36,8 @@ pub struct Buf {
 
 enum Memory {
     Dma(uring::DmaBuf),
+    /// Shared with a thread while it is written.
+    Aligned(Arc<AlignedBuf>),
     Heap(Vec<u8>),
 }
 
@@ -46,12 +51,11 @@ impl Buf {
             len > 0 && len.is_multiple_of(BLOCK),
             "a buffer of {len} bytes is not whole blocks"
         );
-        let real = context::with_current(|c| matches!(c.map(|c| &c.body), Some(Body::Uring(_))));
-        let memory = if real {
-            Memory::Dma(uring::DmaBuf::zeroed(len))
-        } else {
-            Memory::Heap(vec![0; len])
-        };
+        let memory = context::with_current(|c| match c.map(|c| &c.body) {
+            Some(Body::Uring(_)) => Memory::Dma(uring::DmaBuf::zeroed(len)),
+            Some(Body::Threads(_)) => Memory::Aligned(Arc::new(AlignedBuf::zeroed(len))),
+            Some(Body::Sim(_)) | None => Memory::Heap(vec![0; len]),
+        });
         Self { memory, len }
     }
 
@@ -59,6 +63,7 @@ impl Buf {
     pub fn capacity(&self) -> usize {
         match &self.memory {
             Memory::Dma(buf) => buf.bytes().len(),
+            Memory::Aligned(buf) => buf.bytes().len(),
             Memory::Heap(bytes) => bytes.len(),
         }
     }
@@ -89,6 +94,19 @@ impl Buf {
             _ => None,
         }
     }
+
+    /// The memory as another thread writes it.
+    pub(crate) fn aligned(&self) -> Arc<AlignedBuf> {
+        match &self.memory {
+            Memory::Aligned(buf) => Arc::clone(buf),
+            // Made elsewhere than on a shard of this body.
+            Memory::Dma(_) | Memory::Heap(_) => {
+                let mut copy = AlignedBuf::zeroed(self.len);
+                copy.bytes_mut().copy_from_slice(self);
+                Arc::new(copy)
+            }
+        }
+    }
 }
 
 impl Deref for Buf {
@@ -97,6 +115,7 @@ impl Deref for Buf {
     fn deref(&self) -> &[u8] {
         match &self.memory {
             Memory::Dma(buf) => &buf.bytes()[..self.len],
+            Memory::Aligned(buf) => &buf.bytes()[..self.len],
             Memory::Heap(bytes) => &bytes[..self.len],
         }
     }
@@ -106,6 +125,10 @@ impl DerefMut for Buf {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Dma(buf) => &mut buf.bytes_mut()[..self.len],
+            Memory::Aligned(buf) => {
+                let buf = Arc::get_mut(buf).expect("no write of this buffer is in flight");
+                &mut buf.bytes_mut()[..self.len]
+            }
             Memory::Heap(bytes) => &mut bytes[..self.len],
         }
     }
@@ -184,6 +207,7 @@ pub struct File(FileBody);
 #[derive(Clone)]
 enum FileBody {
     Uring(uring::File),
+    Threads(threads::File),
     Sim(sim::File),
 }
 
@@ -212,6 +236,9 @@ impl File {
             Body::Uring(shard) => uring::File::create(shard, path, o)
                 .await
                 .map(|f| File(FileBody::Uring(f))),
+            Body::Threads(shard) => threads::File::create(shard, path, o)
+                .await
+                .map(|f| File(FileBody::Threads(f))),
             Body::Sim(shard) => sim::File::create(shard, path, o).await.map(|f| File(FileBody::Sim(f))),
         }
     }
@@ -227,6 +254,9 @@ impl File {
             Body::Uring(shard) => uring::File::open_read(shard, path)
                 .await
                 .map(|f| File(FileBody::Uring(f))),
+            Body::Threads(shard) => threads::File::open_read(shard, path)
+                .await
+                .map(|f| File(FileBody::Threads(f))),
             Body::Sim(shard) => sim::File::open_read(shard, path).await.map(|f| File(FileBody::Sim(f))),
         }
     }
@@ -242,6 +272,9 @@ impl File {
             Body::Uring(shard) => uring::File::open_write(shard, path, dsync)
                 .await
                 .map(|f| File(FileBody::Uring(f))),
+            Body::Threads(shard) => threads::File::open_write(shard, path, dsync)
+                .await
+                .map(|f| File(FileBody::Threads(f))),
             Body::Sim(shard) => sim::File::open_write(shard, path, dsync)
                 .await
                 .map(|f| File(FileBody::Sim(f))),
@@ -255,6 +288,7 @@ impl File {
     pub async fn read(&self, offset: u64, len: usize) -> Result<ReadBuf, Error> {
         match &self.0 {
             FileBody::Uring(file) => file.read(offset, len).await,
+            FileBody::Threads(file) => file.read(offset, len).await,
             FileBody::Sim(file) => file.read(offset, len).await,
         }
     }
@@ -273,6 +307,7 @@ impl File {
         assert!(is_aligned(offset), "a write at {offset} is not aligned");
         match &self.0 {
             FileBody::Uring(file) => file.write(offset, buf).await,
+            FileBody::Threads(file) => file.write(offset, buf).await,
             FileBody::Sim(file) => file.write(offset, buf).await,
         }
     }
@@ -284,6 +319,7 @@ impl File {
     pub async fn sync(&self) -> Result<(), Error> {
         match &self.0 {
             FileBody::Uring(file) => file.sync().await,
+            FileBody::Threads(file) => file.sync().await,
             FileBody::Sim(file) => file.sync().await,
         }
     }
@@ -295,6 +331,7 @@ impl File {
     pub async fn set_len(&self, len: u64) -> Result<(), Error> {
         match &self.0 {
             FileBody::Uring(file) => file.set_len(len).await,
+            FileBody::Threads(file) => file.set_len(len).await,
             FileBody::Sim(file) => file.set_len(len).await,
         }
     }
@@ -307,6 +344,7 @@ impl File {
     pub async fn len(&self) -> Result<u64, Error> {
         match &self.0 {
             FileBody::Uring(file) => file.len().await,
+            FileBody::Threads(file) => file.len().await,
             FileBody::Sim(file) => file.len().await,
         }
     }
@@ -315,6 +353,7 @@ impl File {
     pub fn path(&self) -> &Path {
         match &self.0 {
             FileBody::Uring(file) => file.path(),
+            FileBody::Threads(file) => file.path(),
             FileBody::Sim(file) => file.path(),
         }
     }
@@ -326,6 +365,7 @@ impl File {
     pub async fn close(self) -> Result<(), Error> {
         match self.0 {
             FileBody::Uring(file) => file.close().await,
+            FileBody::Threads(file) => file.close().await,
             FileBody::Sim(file) => file.close().await,
         }
     }
@@ -351,6 +391,7 @@ pub struct Entry {
 pub async fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::rename(shard, from, to).await,
+        Body::Threads(shard) => threads::rename(shard, from, to).await,
         Body::Sim(shard) => sim::rename(shard, from, to).await,
     }
 }
@@ -364,6 +405,7 @@ pub async fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 pub async fn link(from: &Path, to: &Path) -> Result<(), Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::link(shard, from, to).await,
+        Body::Threads(shard) => threads::link(shard, from, to).await,
         Body::Sim(shard) => sim::link(shard, from, to).await,
     }
 }
@@ -377,6 +419,7 @@ pub async fn link(from: &Path, to: &Path) -> Result<(), Error> {
 pub async fn remove(path: &Path) -> Result<(), Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::remove(shard, path).await,
+        Body::Threads(shard) => threads::remove(shard, path).await,
         Body::Sim(shard) => sim::remove(shard, path).await,
     }
 }
@@ -390,6 +433,7 @@ pub async fn remove(path: &Path) -> Result<(), Error> {
 pub async fn create_dir_all(path: &Path) -> Result<(), Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::create_dir_all(shard, path).await,
+        Body::Threads(shard) => threads::create_dir_all(shard, path).await,
         Body::Sim(shard) => sim::create_dir_all(shard, path).await,
     }
 }
@@ -403,6 +447,7 @@ pub async fn create_dir_all(path: &Path) -> Result<(), Error> {
 pub async fn sync_dir(dir: &Path) -> Result<(), Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::sync_dir(shard, dir).await,
+        Body::Threads(shard) => threads::sync_dir(shard, dir).await,
         Body::Sim(shard) => sim::sync_dir(shard, dir).await,
     }
 }
@@ -416,6 +461,7 @@ pub async fn sync_dir(dir: &Path) -> Result<(), Error> {
 pub async fn exists(path: &Path) -> Result<bool, Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::exists(shard, path).await,
+        Body::Threads(shard) => threads::exists(shard, path).await,
         Body::Sim(shard) => sim::exists(shard, path).await,
     }
 }
@@ -429,6 +475,7 @@ pub async fn exists(path: &Path) -> Result<bool, Error> {
 pub async fn list(dir: &Path) -> Result<Vec<Entry>, Error> {
     match &context::current().body {
         Body::Uring(shard) => uring::list(shard, dir).await,
+        Body::Threads(shard) => threads::list(shard, dir).await,
         Body::Sim(shard) => sim::list(shard, dir).await,
     }
 }

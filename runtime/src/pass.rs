@@ -54,6 +54,11 @@ impl Context {
         now.saturating_sub(self.passes.last_ns.get())
     }
 
+    /// When the last poll of a task ended, or the last pass was.
+    pub(crate) fn last_seen_ns(&self) -> u64 {
+        self.passes.seen_ns.get()
+    }
+
     /// Called at the start of each poll of a task; returns the time.
     #[inline]
     pub(crate) fn poll_starts(&self) -> u64 {

@@ -33,6 +33,7 @@ pub fn fill(bytes: &mut [u8]) {
 }
 
 /// Eight bytes from the operating system.
+#[cfg(target_os = "linux")]
 pub(crate) fn os_u64() -> u64 {
     let mut bytes = [0u8; 8];
     let mut filled = 0;
@@ -50,5 +51,15 @@ pub(crate) fn os_u64() -> u64 {
             );
         }
     }
+    u64::from_le_bytes(bytes)
+}
+
+/// Eight bytes from the operating system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn os_u64() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: `bytes` is writable for its length, which is below the 256 bytes that getentropy gives at most.
+    let result = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) };
+    assert!(result == 0, "getentropy failed: {}", std::io::Error::last_os_error());
     u64::from_le_bytes(bytes)
 }

@@ -11,7 +11,9 @@ use crate::context::{self, ShardId};
 use crate::error::Error;
 use crate::handle::{Handle, INBOX_BOUND, Inbox};
 use crate::node::Node;
-use crate::uring::{self, Ending, Nudge, Settings};
+use crate::real::{self, BodyKind, Ending, Settings, panic_message};
+use crate::threads;
+use crate::uring;
 
 /// How often every shard is woken in any case, so that even a lost wake-up ends.
 const PING: Duration = Duration::from_millis(250);
@@ -23,8 +25,13 @@ pub struct Options {
     pub shards: usize,
     /// Whether each shard stays on one core. Only when there are at least as many cores as shards.
     pub pin: bool,
-    /// Arena for direct I/O per shard, in bytes; less if locked memory is scarce. Default 16 MiB.
+    /// What the shards run on; `None`: io_uring where it is to be had, else plain threads. Default `None`.
+    pub body: Option<BodyKind>,
+    /// Arena for direct I/O per shard, in bytes; less if locked memory is scarce. Default 16 MiB. Plain threads have none.
     pub io_memory_bytes: usize,
+    /// Whether plain threads use direct I/O where the file system has it; else everything goes through the kernel's cache.
+    /// io_uring always does. Default true.
+    pub direct_io: bool,
     /// How long an idle shard spins before it sleeps; at most 20 us. Default 0. Ignored unless pinned.
     pub spin_before_park: Duration,
     /// What the shards' threads are called, before their number.
@@ -36,7 +43,9 @@ impl Default for Options {
         Self {
             shards: 1,
             pin: false,
+            body: None,
             io_memory_bytes: 16 << 20,
+            direct_io: true,
             spin_before_park: Duration::ZERO,
             name: "shard".to_owned(),
         }
@@ -46,13 +55,17 @@ impl Default for Options {
 /// The running shards of one node. Dropping it stops them.
 pub struct Runtime {
     node: Arc<Node>,
+    body: BodyKind,
     threads: Vec<(ShardId, JoinHandle<Ending>)>,
     pinger: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("shards", &self.node.shards()).finish()
+        f.debug_struct("Runtime")
+            .field("shards", &self.node.shards())
+            .field("body", &self.body)
+            .finish()
     }
 }
 
@@ -70,44 +83,50 @@ impl Runtime {
             options.shards
         );
         assert!(context::try_current().is_none(), "a node is started outside of shards");
-        checks::kernel()?;
-        let io_memory_bytes = checks::io_memory(options.shards, options.io_memory_bytes)?.bytes_per_shard;
+        let (body, _) = checks::choose(options.shards, options.body)?;
+        let (seeds, io_memory_bytes) = match body {
+            BodyKind::Uring => {
+                let memory = checks::io_memory(options.shards, options.io_memory_bytes).map_err(Error::Start)?;
+                (uring::seeds(options.shards), memory.bytes_per_shard)
+            }
+            BodyKind::Threads => (threads::seeds(options.shards), 0),
+        };
         let cpus = checks::cpus();
         let pin = options.pin && cpus.len() >= options.shards;
 
-        let nudges: Vec<Nudge> = (0..options.shards).map(|_| Nudge::default()).collect();
-        let inboxes = nudges.iter().enumerate().map(|(number, nudge)| {
-            let nudge = nudge.clone();
-            let inbox = Inbox::new(
-                ShardId(number as u16),
-                INBOX_BOUND,
-                false,
-                Box::new(move || nudge.nudge()),
-            );
-            Arc::new(inbox)
-        });
-        let node = Arc::new(Node::new(inboxes.collect()));
+        let mut inboxes = Vec::new();
+        let mut lives = Vec::new();
+        for (number, seed) in seeds.into_iter().enumerate() {
+            let id = ShardId(number as u16);
+            inboxes.push(Arc::new(Inbox::new(id, INBOX_BOUND, false, seed.nudge)));
+            lives.push((id, seed.live));
+        }
+        let node = Arc::new(Node::new(inboxes.into()));
         let mut runtime = Runtime {
             node: Arc::clone(&node),
+            body,
             threads: Vec::new(),
             pinger: None,
         };
         let (ready, readiness) = mpsc::channel();
-        for ((number, wiring), nudge) in uring::wire(options.shards).into_iter().enumerate().zip(nudges) {
-            let id = ShardId(number as u16);
+        for (id, live) in lives {
             let settings = Settings {
                 id,
-                cpu: if pin { cpus.get(number).copied() } else { None },
+                cpu: if pin {
+                    cpus.get(usize::from(id.0)).copied()
+                } else {
+                    None
+                },
                 io_memory_bytes,
+                direct_io: options.direct_io,
                 spin_before_park: options.spin_before_park.min(Duration::from_micros(20)),
-                name: format!("{}-{number}", options.name),
-                nudge,
+                name: format!("{}-{id}", options.name),
             };
             let (node, ready) = (Arc::clone(&node), ready.clone());
             let thread = std::thread::Builder::new().name(settings.name.clone());
-            match thread.spawn(move || uring::run(settings, wiring, &node, &ready)) {
+            match thread.spawn(move || real::run(live, settings, &node, &ready)) {
                 Ok(thread) => runtime.threads.push((id, thread)),
-                // The other shards' connections end when the wiring is dropped; dropping `runtime` stops them.
+                // The other shards' connections end when what is left of `lives` is dropped; dropping `runtime` stops them.
                 Err(error) => {
                     return Err(Error::Start(format!(
                         "a thread for shard {id} can't be started: {error}"
@@ -126,6 +145,11 @@ impl Runtime {
             }
         }
         Ok(runtime)
+    }
+
+    /// What the shards run on.
+    pub fn body(&self) -> BodyKind {
+        self.body
     }
 
     /// A handle for calls into the shards.
@@ -155,7 +179,7 @@ impl Runtime {
         for (shard, thread) in self.threads.drain(..) {
             let ending = thread
                 .join()
-                .unwrap_or_else(|payload| Ending::Panicked(uring::panic_message(&*payload)));
+                .unwrap_or_else(|payload| Ending::Panicked(panic_message(&*payload)));
             if let (Ending::Panicked(message), Ok(())) = (ending, &result) {
                 result = Err(Error::Panicked { shard, message });
             }

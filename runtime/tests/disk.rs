@@ -1,4 +1,4 @@
-//! The disk of the real body: what is written is read, ends are ends, nothing is cancelled.
+//! The disk of a real body: what is written is read, ends are ends, nothing is cancelled.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 
 use scrollback_runtime as runtime;
 
-use common::{directory, on_a_shard};
+use common::{direct_io, directory, on_a_shard};
 use runtime::disk::{self, BLOCK, Buf, CreateOptions, File};
 use runtime::{TaskClass, spawn};
 
@@ -178,7 +178,7 @@ fn descriptors_have_the_flags_asked_for() {
     let dir = directory();
     let path = dir.path().canonicalize().unwrap().join("file");
     on_a_shard(move || async move {
-        let direct = |flags| flags & libc::O_DIRECT != 0;
+        let direct = |flags| (flags & libc::O_DIRECT != 0) == direct_io();
         let dsync = |flags| flags & libc::O_DSYNC != 0;
         let file = File::create(
             &path,

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use scrollback_runtime as runtime;
 
-use common::{A, B, descriptors_and_threads, directory, eventually, start};
+use common::{A, B, body, descriptors_and_threads, directory, eventually, start};
 use runtime::disk::{self, BLOCK, Buf, CreateOptions, File};
 use runtime::time::sleep;
-use runtime::{Error, Options, Runtime, ShardId, Stopped, TaskClass, checks, spawn};
+use runtime::{BodyKind, Error, Options, Runtime, ShardId, Stopped, TaskClass, checks, spawn};
 
 /// Counts its drops.
 struct Counted(Arc<AtomicUsize>);
@@ -273,6 +273,7 @@ fn shards_can_be_pinned() {
     let _alone = ALONE.lock();
     let options = Options {
         pin: true,
+        body: Some(body()),
         spin_before_park: Duration::from_micros(20),
         io_memory_bytes: 0,
         ..Options::default()
@@ -290,15 +291,22 @@ fn this_machine_passes_the_checks() {
     let _alone = ALONE.lock();
     let dir = directory();
     let root = dir.path().join("new/store");
-    let report = checks::startup(&root, 2).unwrap();
+    let report = checks::startup(&root, 2, Some(body())).unwrap();
     assert!(root.is_dir());
-    assert!(!report.kernel.is_empty() && report.files_max >= 192 && report.io_memory_bytes >= 64 << 10);
+    assert_eq!((report.body, report.why_threads), (body(), None));
+    assert!(!report.kernel.is_empty() && report.files_max >= 192 && report.direct_io);
+    let arena = report.io_memory_bytes;
+    assert_eq!(
+        arena >= 64 << 10,
+        body() == BodyKind::Uring,
+        "an arena of {arena} bytes"
+    );
     assert_eq!(
         std::fs::read_dir(&root).unwrap().count(),
         0,
         "a check left something behind"
     );
-    let sentence = |path: &Path| checks::startup(path, 1).unwrap_err().to_string();
+    let sentence = |path: &Path| checks::startup(path, 1, Some(body())).unwrap_err().to_string();
     let file = dir.path().join("file");
     std::fs::write(&file, b"x").unwrap();
     assert!(

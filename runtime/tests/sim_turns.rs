@@ -1,4 +1,4 @@
-//! Turns and shares are the runtime's own, so they hold in the simulator as on the real body; there exactly, by the seed.
+//! Turns and shares are the runtime's own, so they hold in the simulator as on the real bodies; there exactly, by the seed.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! Tasks, turns, breath and time on the real body. Nothing here measures how long something takes: only counts, orders,
+//! Tasks, turns, breath and time on a real body. Nothing here measures how long something takes: only counts, orders,
 //! and ratios with wide margins.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]

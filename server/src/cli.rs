@@ -368,6 +368,9 @@ pub struct Workload {
     /// Shards: one core and one thread each. Default: as many as there are cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub shards: Option<u16>,
+    /// What the shards run on. Default: io_uring, or plain threads where it is not to be had.
+    #[arg(long, value_enum)]
+    pub body: Option<Body>,
     /// The seed of the data.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -425,6 +428,15 @@ pub struct BenchPage {
     /// Flush first: pages come from the row cache, which the flush has fed.
     #[arg(long, conflicts_with = "cold")]
     pub flushed: bool,
+}
+
+/// What shards run on.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// io_uring and direct I/O.
+    Uring,
+    /// Plain threads that read and write.
+    Threads,
 }
 
 /// When a write is acknowledged.

@@ -1,6 +1,6 @@
 //! The simulator: shards, clients, time and a disk on one thread, all decided by a seed.
 //!
-//! It is the deterministic twin of the real body, not a mock: the same code runs on it, through the same calls. The same
+//! It is the deterministic twin of the real bodies, not a mock: the same code runs on it, through the same calls. The same
 //! seed gives the same history, to the last operation ([`Sim::history_hash`]). What is modelled, and what is not, stands in
 //! `docs/simulator.md`.
 //!

@@ -491,7 +491,7 @@ impl World {
         self.boot.set(self.boot.get() + 1);
         let mut from = 0;
         loop {
-            let next = self.tasks.borrow().next_of_node(from);
+            let next = self.tasks.borrow().next_of(from, |owner| owner != Owner::Client);
             let Some((slot, id)) = next else { break };
             from = slot;
             self.cancel((slot, id));

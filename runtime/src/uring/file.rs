@@ -1,4 +1,4 @@
-//! Files of the real body, over glommio's direct I/O.
+//! Files over glommio's direct I/O.
 //!
 //! Each operation runs in a detached task and hands its result over a local oneshot: a dropped glommio operation may land
 //! later on another file, leak a descriptor, or write after its buffer is gone.
@@ -19,6 +19,7 @@ use super::{InFlight, Shard};
 use crate::context;
 use crate::disk::{BLOCK, Buf, CreateOptions, Entry, ReadBuf};
 use crate::error::Error;
+use crate::names;
 use crate::sync::{OneshotReceiver, OneshotSender, oneshot};
 
 /// An aligned buffer from the shard's arena.
@@ -97,7 +98,7 @@ impl<F: Future> Future for Operation<F> {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => Some(result),
             Err(payload) => {
-                this.shard.panicked("file operation", &*payload);
+                this.shard.real.panicked("file operation", &*payload);
                 None
             }
         };
@@ -204,19 +205,10 @@ impl File {
         if len == 0 {
             return Ok(ReadBuf::from_vec(Vec::new()));
         }
-        let block = BLOCK as u64;
-        let start = offset / block * block;
-        let before = (offset - start) as usize;
         // What lies beyond any file is past its end.
-        let size = before
-            .checked_add(len)
-            .and_then(|end| end.checked_next_multiple_of(BLOCK))
-            .filter(|size| {
-                i64::try_from(*size as u64)
-                    .is_ok_and(|s| i64::try_from(start).is_ok_and(|o| o.checked_add(s).is_some()))
-            })
+        let (start, size, before) = names::blocks_around(offset, len)
             .ok_or_else(|| self.error("read", offset, io::ErrorKind::UnexpectedEof.into()))?;
-        let permit = self.shard.io_permit().await;
+        let permit = self.shard.real.io_permit().await;
         let file = Rc::clone(&self.file);
         let result = uncancelled(&self.shard, async move {
             let result = read_blocks(&file, start, size, before + len).await;
@@ -242,7 +234,7 @@ impl File {
 
     pub(crate) async fn write(&self, offset: u64, buf: Rc<Buf>) -> Result<(), Error> {
         let len = buf.len() as u64;
-        let permit = self.shard.io_permit().await;
+        let permit = self.shard.real.io_permit().await;
         let file = Rc::clone(&self.file);
         let result = uncancelled(&self.shard, async move {
             let result = write_blocks(&file, offset, &buf).await;
@@ -400,26 +392,5 @@ pub(crate) async fn exists(shard: &Rc<Shard>, path: &Path) -> Result<bool, Error
 
 pub(crate) async fn list(shard: &Rc<Shard>, dir: &Path) -> Result<Vec<Entry>, Error> {
     let name = dir.to_path_buf();
-    blocking(shard, "list", dir, move || {
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(name)? {
-            let entry = entry?;
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                // Removed since.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if let Ok(name) = entry.file_name().into_string() {
-                entries.push(Entry {
-                    name,
-                    len: metadata.len(),
-                    is_dir: metadata.is_dir(),
-                });
-            }
-        }
-        entries.sort();
-        Ok(entries)
-    })
-    .await
+    blocking(shard, "list", dir, move || names::list(&name)).await
 }

@@ -7,11 +7,8 @@
 //!    operations in flight, pass the reactor so that queued closes are submitted, and only then end the executor.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,14 +16,15 @@ use glommio::channels::shared_channel::{ConnectedReceiver, SharedReceiver, Share
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::nudge::{ClearNudge, Nudge};
-use super::{Ending, Outgoing, Parcel, Shard, Ticker, pass};
+use super::{Outgoing, Parcel, Shard, Ticker, pass};
 use crate::body::Body;
 use crate::checks::PATIENCE;
-use crate::context::{self, Context, ShardId};
+use crate::context::{self, Context};
 use crate::cross;
 use crate::handle::Stopped;
 use crate::node::Node;
 use crate::pass::next_pass;
+use crate::real::{BATCH, Ending, Ready, Seed, Settings};
 use crate::task::TaskClass;
 
 /// Messages that fit into the channel of one ordered pair; more wait on the sender's side.
@@ -35,17 +33,14 @@ const CHANNEL_BOUND: usize = 1024;
 /// the machine may keep the thread off its core before it parks with work to do (see [`Nudge`]). glommio's own 100 ms are too few
 /// for a machine with a load of ten: 2 of some 1,500 openings hung there.
 const QUANTUM: Duration = Duration::from_secs(1);
-/// Jobs, and messages of one shard, taken in between two passes: they start tasks, whose time adds up.
-const BATCH: usize = 128;
-
 /// One shard's ends of the channels, by the number of the other shard.
-pub(crate) struct Wiring {
+struct Wiring {
     to: Vec<Option<SharedSender<Parcel>>>,
     from: Vec<Option<SharedReceiver<Parcel>>>,
 }
 
 /// The channels between `shards` shards.
-pub(crate) fn wire(shards: usize) -> Vec<Wiring> {
+fn wire(shards: usize) -> Vec<Wiring> {
     let empty = || Wiring {
         to: (0..shards).map(|_| None).collect(),
         from: (0..shards).map(|_| None).collect(),
@@ -63,42 +58,20 @@ pub(crate) fn wire(shards: usize) -> Vec<Wiring> {
     all
 }
 
-/// What a shard's thread is started with.
-pub(crate) struct Settings {
-    pub(crate) id: ShardId,
-    pub(crate) cpu: Option<usize>,
-    pub(crate) io_memory_bytes: usize,
-    pub(crate) spin_before_park: Duration,
-    pub(crate) name: String,
-    pub(crate) nudge: Nudge,
+/// The shards of a node.
+pub(crate) fn seeds(shards: usize) -> Vec<Seed> {
+    let seed = |wiring| {
+        let nudge = Nudge::default();
+        let ours = nudge.clone();
+        Seed {
+            nudge: Box::new(move || ours.nudge()),
+            live: Box::new(move |settings, node, ready| run_executor(settings, wiring, nudge, node, ready)),
+        }
+    };
+    wire(shards).into_iter().map(seed).collect()
 }
 
-/// Runs a shard on this thread until it ends. `ready` hears once whether it could be started.
-///
-/// Returns how the shard ended.
-pub(crate) fn run(
-    settings: Settings,
-    wiring: Wiring,
-    node: &Arc<Node>,
-    ready: &mpsc::Sender<Result<(), String>>,
-) -> Ending {
-    let id = settings.id;
-    let ending = catch_unwind(AssertUnwindSafe(|| run_executor(settings, wiring, node, ready)));
-    let ending = ending.unwrap_or_else(|payload| Ending::Panicked(super::panic_message(&*payload)));
-    if let Ending::Panicked(message) = &ending {
-        node.poison(id);
-        // In case the panic came before the report; a second one is not read.
-        let _ = ready.send(Err(format!("shard {id} panicked while it started: {message}")));
-    }
-    ending
-}
-
-fn run_executor(
-    settings: Settings,
-    wiring: Wiring,
-    node: &Arc<Node>,
-    ready: &mpsc::Sender<Result<(), String>>,
-) -> Ending {
+fn run_executor(settings: Settings, wiring: Wiring, nudge: Nudge, node: &Arc<Node>, ready: &Ready) -> Ending {
     let make = || {
         LocalExecutorBuilder::new(settings.cpu.map_or(Placement::Unbound, Placement::Fixed))
             .name(&settings.name)
@@ -128,35 +101,22 @@ fn run_executor(
     };
     let shard = Rc::new(Shard::new(settings.id, Arc::clone(node)));
     let context = Context::new(settings.id, node.shards(), Body::Uring(Rc::clone(&shard)));
-    shard
-        .context
-        .set(Rc::downgrade(&context))
-        .unwrap_or_else(|_| unreachable!("a shard is new"));
+    shard.real.set_context(&context);
     let _entered = context::enter(&context);
     // Also if a panic comes out of the executor; before the executor is dropped.
-    let _clear = ClearNudge(settings.nudge.clone());
-    executor.run(live(Rc::clone(&context), shard, wiring, settings.nudge, ready.clone()))
+    let _clear = ClearNudge(nudge.clone());
+    executor.run(live(Rc::clone(&context), shard, wiring, nudge, ready.clone()))
 }
 
 /// The executor's main future: the whole life of the shard.
-async fn live(
-    context: Rc<Context>,
-    shard: Rc<Shard>,
-    wiring: Wiring,
-    nudge: Nudge,
-    ready: mpsc::Sender<Result<(), String>>,
-) -> Ending {
+async fn live(context: Rc<Context>, shard: Rc<Shard>, wiring: Wiring, nudge: Nudge, ready: Ready) -> Ending {
     std::future::poll_fn(|cx| {
         nudge.connecting(cx.waker().clone());
         Poll::Ready(())
     })
     .await;
     let nudged = connect(&context, &shard, wiring, &nudge).await;
-    context.spawn_unit(
-        TaskClass::Request,
-        "inbox",
-        take_jobs(Rc::clone(&context), Rc::clone(&shard), nudged),
-    );
+    context.spawn_unit(TaskClass::Request, "inbox", take_jobs(Rc::clone(&shard), nudged));
     let ticker = Ticker {
         shard: Rc::clone(&shard),
         context: Rc::clone(&context),
@@ -165,17 +125,10 @@ async fn live(
     context.spawn_unit(TaskClass::Request, "ticker", ticker);
     let _ = ready.send(Ok(()));
 
-    let ending = std::future::poll_fn(|cx| match &*shard.ending.borrow() {
-        Some(ending) => Poll::Ready(ending.clone()),
-        None => {
-            shard.main.set(Some(cx.waker().clone()));
-            Poll::Pending
-        }
-    })
-    .await;
+    let ending = shard.real.ended().await;
 
     // A panic has closed it already.
-    shard.inbox().close(Stopped::Stopped);
+    shard.real.inbox().close(Stopped::Stopped);
     context.close_tasks();
     let mut passes = 0u32;
     while context.tasks.live() > 0 || shard.in_flight.get() > 0 {
@@ -247,13 +200,10 @@ async fn take_messages(receiver: ConnectedReceiver<Parcel>) {
 }
 
 /// Empties the inbox whenever the shard is nudged, and learns what all shards must learn.
-async fn take_jobs(context: Rc<Context>, shard: Rc<Shard>, nudged: ConnectedReceiver<()>) {
-    let inbox = Arc::clone(shard.inbox());
+async fn take_jobs(shard: Rc<Shard>, nudged: ConnectedReceiver<()>) {
+    let inbox = Arc::clone(shard.real.inbox());
     loop {
-        if shard.node.stopping.load(Ordering::Acquire) {
-            shard.end(Ending::Stopped);
-        }
-        shard.look_for_deaths(&context);
+        shard.real.look_around(|gone| shard.forget(gone));
         while inbox.drain(BATCH, |job| job()) == BATCH {
             next_pass().await;
         }

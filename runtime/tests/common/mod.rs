@@ -1,4 +1,4 @@
-//! What the tests of the real body share.
+//! What the tests of the real bodies share. The same tests run on each: the name of their crate says on which.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -6,10 +6,23 @@ use std::time::{Duration, Instant};
 
 use scrollback_runtime as runtime;
 
-use runtime::{Options, Runtime, ShardId};
+use runtime::{BodyKind, Options, Runtime, ShardId};
 
 pub const A: ShardId = ShardId(0);
 pub const B: ShardId = ShardId(1);
+
+/// What the tests of this crate run on.
+pub fn body() -> BodyKind {
+    match env!("CARGO_CRATE_NAME").ends_with("on_threads") {
+        true => BodyKind::Threads,
+        false => BodyKind::Uring,
+    }
+}
+
+/// Whether files are opened for direct I/O.
+pub fn direct_io() -> bool {
+    !env!("CARGO_CRATE_NAME").starts_with("buffered")
+}
 
 /// A directory with direct I/O.
 pub fn directory() -> tempfile::TempDir {
@@ -18,13 +31,17 @@ pub fn directory() -> tempfile::TempDir {
 
 /// A node of `shards` shards, unpinned, with small arenas.
 pub fn start(shards: usize) -> Runtime {
-    Runtime::start(Options {
+    let node = Runtime::start(Options {
         shards,
+        body: Some(body()),
+        direct_io: direct_io(),
         io_memory_bytes: 1 << 20,
         name: "test".to_owned(),
         ..Options::default()
     })
-    .unwrap()
+    .unwrap();
+    assert_eq!(node.body(), body());
+    node
 }
 
 /// Runs `f` on shard 0 of a node of its own.
@@ -40,8 +57,8 @@ where
     result.unwrap()
 }
 
-/// Open descriptors of this process, and threads of nodes: shards, their blocking pools (which have the shard's name),
-/// and pingers. The test harness has threads of its own.
+/// Open descriptors of this process, and threads of nodes: shards, the threads beside them (whose names begin with the
+/// shard's), and pingers. The test harness has threads of its own.
 pub fn descriptors_and_threads() -> (usize, usize) {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();

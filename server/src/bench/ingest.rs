@@ -49,6 +49,7 @@ pub fn run(args: cli::BenchIngest, format: Format) -> Done {
         figures.put("user_bytes", workload.messages * content_bytes as u64);
         figures.put("allocations_per_op", round(allocations as f64 / counted as f64));
         figures.put("stall_max_task", stall_max_task);
+        figures.put("body", messages.store().body().map(|body| body.to_string()));
         figures.put("batch", batch);
         figures.put("flushes", grown.sum(|of| of.flushes));
         figures.put("log_groups", grown.sum(|of| of.log.groups));

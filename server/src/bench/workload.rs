@@ -2,11 +2,11 @@
 
 use super::probe;
 use crate::{
-    cli::{Sync, Workload},
+    cli::{self, Sync, Workload},
     failure::{Done, Failure},
     in_flight::join_all,
 };
-use engine::{Config, ShardStatistics, SyncMode};
+use engine::{Body, Config, ShardStatistics, SyncMode};
 use hdrhistogram::Histogram;
 use messages::{Local, Messages};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -22,6 +22,10 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub fn config(args: &Workload, dir: &Path) -> Done<Config> {
     let config = Config {
         shards: args.shards.map(usize::from),
+        body: args.body.map(|body| match body {
+            cli::Body::Uring => Body::Uring,
+            cli::Body::Threads => Body::Threads,
+        }),
         memtable_bytes: args.memtable_bytes.as_usize(),
         sync: match args.sync {
             Sync::Group => SyncMode::Group,

@@ -1,0 +1,159 @@
+//! A shard's side that other threads see: what they leave for it, and how it is woken.
+//!
+//! The shard's thread sleeps only after it has said so ([`Front::asleep`]) and has then found both lists empty. Whoever
+//! leaves something puts it on its list first and looks at `asleep` afterwards. Both go through the list's mutex, so one of
+//! the two sees the other: either the shard finds the thing, or the thread finds the shard asleep and wakes it.
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::op::Ended;
+use crate::cross::{Message, OUTSTANDING_MAX};
+use crate::slots::WokenList;
+
+/// What one shard and the threads around it share.
+#[derive(Default)]
+pub(super) struct Front {
+    /// Tasks that were woken, on the shard or elsewhere.
+    woken: Mutex<Vec<(u32, u64)>>,
+    incoming: Mutex<Incoming>,
+    /// Whether `incoming` was left anything since the shard took it; set and cleared under its mutex.
+    left: AtomicBool,
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+    /// How many shards may send messages.
+    senders: usize,
+}
+
+/// What other threads leave for a shard.
+#[derive(Default)]
+pub(super) struct Incoming {
+    /// Operations of the disk that have ended. At most as many as are in flight.
+    pub(super) ended: Vec<Ended>,
+    /// Messages of other shards, in order. At most a request and a reply for each call under way.
+    pub(super) messages: VecDeque<Message>,
+    pub(super) nudged: bool,
+    /// The shard has ended: messages are dropped.
+    closed: bool,
+}
+
+impl WokenList for Front {
+    fn woken(&self, slot: u32, id: u64) {
+        self.woken.lock().push((slot, id));
+        self.rouse();
+    }
+}
+
+impl Front {
+    /// The front of one of `shards` shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            senders: shards - 1,
+            ..Self::default()
+        }
+    }
+
+    /// On the shard's thread, before it first sleeps.
+    pub(super) fn attach(&self) {
+        let attached = self.thread.set(thread::current());
+        assert!(attached.is_ok(), "a front has one shard");
+    }
+
+    fn rouse(&self) {
+        if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    fn leave(&self, leave: impl FnOnce(&mut Incoming)) {
+        let mut incoming = self.incoming.lock();
+        leave(&mut incoming);
+        self.left.store(true, Ordering::Release);
+        drop(incoming);
+        self.rouse();
+    }
+
+    /// Wakes the shard.
+    pub(super) fn nudge(&self) {
+        self.leave(|incoming| incoming.nudged = true);
+    }
+
+    /// An operation has ended.
+    pub(super) fn ended(&self, ended: Ended) {
+        self.leave(|incoming| incoming.ended.push(ended));
+    }
+
+    /// A message of another shard; dropped if this one has ended.
+    pub(super) fn send(&self, message: Message) {
+        let mut refused = None;
+        self.leave(|incoming| match incoming.closed {
+            true => refused = Some(message),
+            false => {
+                let max = 2 * OUTSTANDING_MAX * self.senders;
+                assert!(incoming.messages.len() < max, "more messages than calls under way");
+                incoming.messages.push_back(message);
+            }
+        });
+        drop(refused);
+    }
+
+    /// On the shard: moves what was left to `to`, behind what is there.
+    pub(super) fn take(&self, to: &mut Incoming) {
+        if !self.left.load(Ordering::Acquire) {
+            return;
+        }
+        let mut incoming = self.incoming.lock();
+        self.left.store(false, Ordering::Release);
+        to.ended.append(&mut incoming.ended);
+        if to.messages.is_empty() {
+            std::mem::swap(&mut to.messages, &mut incoming.messages);
+        } else {
+            to.messages.append(&mut incoming.messages);
+        }
+        to.nudged |= std::mem::take(&mut incoming.nudged);
+    }
+
+    /// On the shard: moves the woken to `to`, behind what is there.
+    pub(super) fn take_woken(&self, to: &mut VecDeque<(u32, u64)>) {
+        to.extend(self.woken.lock().drain(..));
+    }
+
+    /// On the shard: no further messages are taken; gives those that are there.
+    pub(super) fn close(&self) -> VecDeque<Message> {
+        let mut incoming = self.incoming.lock();
+        incoming.closed = true;
+        std::mem::take(&mut incoming.messages)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.woken.lock().is_empty() && {
+            let incoming = self.incoming.lock();
+            incoming.ended.is_empty() && incoming.messages.is_empty() && !incoming.nudged
+        }
+    }
+
+    /// On the shard: whether other threads have left something, without a lock. Misses what was woken elsewhere.
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// On the shard: sleeps until something is there, at most `longest`. May end early.
+    pub(super) fn sleep(&self, longest: Option<Duration>) {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.is_empty() {
+            match longest {
+                Some(longest) => thread::park_timeout(longest),
+                None => thread::park(),
+            }
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
