@@ -157,3 +157,56 @@ impl Front {
         self.asleep.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Each round races with the shard's falling asleep, and nobody else wakes it.
+    #[test]
+    fn nothing_that_was_left_is_slept_over() {
+        const ROUNDS: u32 = 50_000;
+        let front = Arc::new(Front::new(1));
+        let seen = Arc::new(AtomicU32::new(0));
+        let (ours, sees) = (Arc::clone(&front), Arc::clone(&seen));
+        let shard = thread::spawn(move || {
+            ours.attach();
+            let (mut incoming, mut woken) = (Incoming::default(), VecDeque::new());
+            for round in 0..ROUNDS {
+                while woken.is_empty() && !incoming.nudged {
+                    ours.sleep(None);
+                    ours.take(&mut incoming);
+                    ours.take_woken(&mut woken);
+                }
+                incoming.nudged = false;
+                woken.clear();
+                sees.store(round + 1, Ordering::Release);
+            }
+        });
+        for round in 0..ROUNDS {
+            // Sooner and later than the shard's last look.
+            for _ in 0..round % 50 {
+                std::hint::spin_loop();
+            }
+            match round % 2 {
+                0 => front.nudge(),
+                _ => front.woken(round, 1),
+            }
+            let begin = Instant::now();
+            while seen.load(Ordering::Acquire) == round {
+                if begin.elapsed() > Duration::from_micros(50) {
+                    thread::yield_now();
+                }
+                assert!(
+                    begin.elapsed() < Duration::from_secs(20),
+                    "round {round}: the shard sleeps over what was left for it"
+                );
+            }
+        }
+        shard.join().expect("the shard ends");
+    }
+}

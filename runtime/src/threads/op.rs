@@ -319,3 +319,24 @@ fn write_blocks(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_system_cannot_allocate_is_filled_with_zeros() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for direct in [false, true] {
+            let path = dir.path().join(direct.to_string());
+            let file = File::create_new(&path).expect("a file");
+            if direct {
+                make_direct(&file).expect("asked for");
+            }
+            let bytes = (2 * ZEROS + 3 * BLOCK) as u64;
+            fill(&file, bytes).expect("filled");
+            let content = fs::read(&path).expect("there");
+            assert!(content.len() as u64 == bytes && content.iter().all(|byte| *byte == 0));
+        }
+    }
+}
