@@ -16,7 +16,7 @@ pub enum Folder {
 }
 
 impl Folder {
-    /// The folder `given`, which must be empty or not there; else a temporary one, on a file system with direct I/O.
+    /// The folder `given`, which must be empty or not there; else a temporary one, if possible with direct I/O.
     pub fn new(given: Option<&Path>, what: &str) -> Done<Folder> {
         let Some(dir) = given else { return temporary(what) };
         match fs::metadata(dir) {
@@ -57,29 +57,33 @@ impl Folder {
 
 fn temporary(what: &str) -> Done<Folder> {
     let places = [Some(std::env::temp_dir()), std::env::current_dir().ok()];
-    let mut refused = None;
+    let (mut refused, mut second_choice) = (None, None);
     for place in places.into_iter().flatten() {
         let made = tempfile::Builder::new()
             .prefix(&format!("scrollback-{what}-"))
             .tempdir_in(&place);
-        match made.and_then(|dir| has_direct_io(dir.path()).map(|()| dir)) {
-            Ok(dir) => return Ok(Folder::Temporary(dir)),
+        match made {
+            Ok(dir) if has_direct_io(dir.path()) => return Ok(Folder::Temporary(dir)),
+            Ok(dir) => drop(second_choice.get_or_insert(dir)),
             Err(error) => drop(refused.get_or_insert(Failure::file(&place, "a store cannot be made here", error))),
         }
+    }
+    if let Some(dir) = second_choice {
+        return Ok(Folder::Temporary(dir));
     }
     Err(refused.unwrap_or_else(|| Failure::new("there is no directory to make a store in; name one with --data")))
 }
 
 /// Whether files here can be opened for direct I/O.
 #[expect(clippy::disallowed_methods, reason = "on the main thread, outside every shard")]
-fn has_direct_io(dir: &Path) -> std::io::Result<()> {
+fn has_direct_io(dir: &Path) -> bool {
     let path = dir.join("direct-io");
-    let open = fs::OpenOptions::new()
+    let opened = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .custom_flags(libc::O_DIRECT)
         .open(&path);
-    let removed = fs::remove_file(&path);
-    open?;
-    removed
+    // A file system that refuses it may have created the file all the same.
+    let _ = fs::remove_file(&path);
+    opened.is_ok()
 }
