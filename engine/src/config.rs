@@ -22,7 +22,7 @@ pub struct Config {
     /// Whether each shard's thread is pinned to a core of its own. Default: true.
     pub pin: bool,
     /// What the shards run on; `None`, the default: io_uring, or plain threads where io_uring or direct I/O is not to be had. The
-    /// log says so then. Plain threads make the same promises, more slowly.
+    /// log says so then. Plain threads make the same promises, and take more CPU to read from disk.
     pub body: Option<Body>,
     /// Memory of a shard's memtables before one is flushed. Default 64 MiB, minimum 64 KiB. Twice as much is the most that
     /// unflushed rows may take: then writers wait.

@@ -44,7 +44,7 @@ pub struct Report {
     pub kernel: String,
     /// What the shards are to run on.
     pub body: BodyKind,
-    /// If that is plain threads without having been asked for: why, and what is slower. A line for the log.
+    /// If that is plain threads without having been asked for: why, and what is dearer. A line for the log.
     pub why_threads: Option<String>,
     /// Whether the directory's file system has direct I/O; io_uring needs it, plain threads use it.
     pub direct_io: bool,
@@ -100,8 +100,8 @@ pub fn startup(dir: &Path, shards: usize, body: Option<BodyKind>) -> Result<Repo
     }
     let why_threads = refused.map(|why| {
         format!(
-            "{why}; the store runs on plain threads instead: the same promises, but each read and write costs a switch \
-             of threads, so durable writes and reads from disk are slower and take more CPU"
+            "{why}; the store runs on plain threads instead: the same promises, but every read and write is handed to \
+             another thread, so what comes from disk takes about twice the CPU"
         )
     });
     Ok(Report {

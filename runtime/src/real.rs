@@ -22,7 +22,7 @@ use crate::task::TaskClass;
 pub enum BodyKind {
     /// io_uring and direct I/O. Linux only.
     Uring,
-    /// Plain threads that read and write: for places where io_uring is not to be had. Slower, the same promises.
+    /// Plain threads that read and write: for places where io_uring is not to be had. The same promises, at more CPU time.
     Threads,
 }
 
@@ -61,21 +61,18 @@ pub(crate) struct Settings {
 /// Hears once from each shard whether it could be started.
 pub(crate) type Ready = mpsc::Sender<Result<(), String>>;
 
+/// A shard's whole life, on its own thread.
+pub(crate) type Life = Box<dyn FnOnce(Settings, &Arc<Node>, &Ready) -> Ending + Send>;
+
 /// One shard before its thread runs.
 pub(crate) struct Seed {
     /// Wakes the shard, once it is there and until it ends; callable from any thread.
     pub(crate) nudge: Box<dyn Fn() + Send + Sync>,
-    /// The shard's whole life, on its own thread.
-    pub(crate) live: Box<dyn FnOnce(Settings, &Arc<Node>, &Ready) -> Ending + Send>,
+    pub(crate) live: Life,
 }
 
 /// Runs a shard on this thread until it ends, and says how it did.
-pub(crate) fn run(
-    live: impl FnOnce(Settings, &Arc<Node>, &Ready) -> Ending,
-    settings: Settings,
-    node: &Arc<Node>,
-    ready: &Ready,
-) -> Ending {
+pub(crate) fn run(live: Life, settings: Settings, node: &Arc<Node>, ready: &Ready) -> Ending {
     let id = settings.id;
     let ending = catch_unwind(AssertUnwindSafe(|| live(settings, node, ready)));
     let ending = ending.unwrap_or_else(|payload| Ending::Panicked(panic_message(&*payload)));

@@ -1,6 +1,10 @@
 //! The tests of tasks, calls and the disk, on plain threads; and what only they have to show.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each of the files stands alone as well, with what they share"
+)]
 
 #[path = "calls.rs"]
 mod calls;
