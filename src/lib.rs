@@ -8,8 +8,9 @@
 
 pub use engine::{Body, Config, Cost, SyncMode};
 pub use messages::{
-    CONTENT_BYTES_MAX, ChannelSummary, Epoch, Error, History, HistoryPage, Import, Imported, Message, MessageId,
-    Messages, NAME_BYTES_MAX, NameKind, OneMessage, Options, Result, Window, block_on, import_id,
+    Around, Bucket, BucketCount, CONTENT_BYTES_MAX, ChannelSummary, Epoch, Error, Event, History, HistoryPage, Import,
+    Imported, Message, MessageId, Messages, NAME_BYTES_MAX, NONCE_BYTES_MAX, NONCE_SECONDS, NameKind, OneMessage,
+    Options, Result, Sent, Subscription, Window, block_on, import_id,
 };
 
 /// The wide-column store below: partitions of rows in clustering order, cells with timestamps, tombstones.
