@@ -1,7 +1,9 @@
 //! Order-preserving bytes back to values. Only what the encoder writes is read.
 
-use super::{END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64};
-use crate::types::{TIMEUUID_SIGN_FLIP, reorder_back_time};
+use super::{
+    END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64, VARINT_LONG, VARINT_ZERO,
+};
+use crate::types::{TIMEUUID_SIGN_FLIP, integer, reorder_back_time};
 use crate::{CqlType, ModelError};
 
 /// The bytes of a component, inverted on the way if it is `DESC`.
@@ -86,7 +88,15 @@ fn after_marker(marker: u8, ty: &CqlType, reader: &mut Reader<'_>, out: &mut Vec
             }
             out.extend_from_slice(&bits.to_be_bytes());
         }
-        CqlType::Text | CqlType::Ascii | CqlType::Blob => {
+        CqlType::Date => out.extend_from_slice(&reader.array::<4>()?),
+        CqlType::Time => {
+            let nanos = reader.array::<8>()?;
+            ty.validate(&nanos).ok()?;
+            out.extend_from_slice(&nanos);
+        }
+        CqlType::Varint => varint(reader, out)?,
+        CqlType::Duration => return None,
+        CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Inet => {
             let start = out.len();
             unescape(reader, out)?;
             let legal = out.len() > start && ty.validate(&out[start..]).is_ok();
@@ -120,6 +130,29 @@ fn after_marker(marker: u8, ty: &CqlType, reader: &mut Reader<'_>, out: &mut Vec
 fn integer<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
     bytes[0] ^= 0x80;
     bytes
+}
+
+fn varint(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let first = reader.byte()?;
+    let flip = if first < VARINT_ZERO { 0xff } else { 0 };
+    let len = match (first ^ flip) - VARINT_ZERO {
+        VARINT_LONG => {
+            let len = u32::from_be_bytes(reader.array::<4>()?.map(|byte| byte ^ flip));
+            usize::try_from(len)
+                .ok()
+                .filter(|len| *len >= usize::from(VARINT_LONG))?
+        }
+        len => usize::from(len),
+    };
+    if len == 0 || len > reader.rest.len() {
+        return None;
+    }
+    let start = out.len();
+    for _ in 0..len {
+        out.push(reader.byte()?);
+    }
+    let value = &out[start..];
+    (integer::minimal(value) == value && integer::is_negative(value) == (flip != 0)).then_some(())
 }
 
 fn unescape(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {

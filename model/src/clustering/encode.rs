@@ -1,7 +1,9 @@
 //! Values to order-preserving bytes.
 
-use super::{END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64};
-use crate::types::{Elements, TIMEUUID_SIGN_FLIP, reorder_time};
+use super::{
+    END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64, VARINT_LONG, VARINT_ZERO,
+};
+use crate::types::{Elements, TIMEUUID_SIGN_FLIP, integer, reorder_time};
 use crate::{CqlType, ModelError};
 
 /// Appends the component of one value; `descending` inverts its order.
@@ -55,7 +57,9 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
             let flip = if bits >> 63 == 1 { u64::MAX } else { 1 << 63 };
             out.extend_from_slice(&(bits ^ flip).to_be_bytes());
         }
-        CqlType::Text | CqlType::Ascii | CqlType::Blob => escaped(value, out),
+        CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Inet => escaped(value, out),
+        CqlType::Date | CqlType::Time => out.extend_from_slice(value),
+        CqlType::Varint => varint(value, out),
         CqlType::Uuid => {
             let (high, low) = halves(value);
             // The version comes first; the rest of the upper half keeps its order, or is put in the order of time.
@@ -71,6 +75,10 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
             out.extend_from_slice(&reorder_time(high).to_be_bytes());
             out.extend_from_slice(&(low ^ TIMEUUID_SIGN_FLIP).to_be_bytes());
         }
+        CqlType::Duration => {
+            let what = "without an order, in a key";
+            return Err(ModelError::Value { ty: ty.keyword(), what });
+        }
         CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) | CqlType::Frozen(_) => {} // done above
     }
     Ok(())
@@ -79,6 +87,23 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
 fn halves(value: &[u8]) -> (u64, u64) {
     let bits = value.iter().fold(0u128, |bits, &byte| bits << 8 | u128::from(byte));
     ((bits >> 64) as u64, bits as u64)
+}
+
+/// The length, then the fewest bytes of the number: a longer one is further from zero. Of negative ones the length is inverted.
+fn varint(value: &[u8], out: &mut Vec<u8>) {
+    let value = integer::minimal(value);
+    let start = out.len();
+    match u8::try_from(value.len()).ok().filter(|len| *len < VARINT_LONG) {
+        Some(len) => out.push(VARINT_ZERO + len),
+        None => {
+            out.push(VARINT_ZERO + VARINT_LONG);
+            out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        }
+    }
+    if integer::is_negative(value) {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    out.extend_from_slice(value);
 }
 
 fn escaped(value: &[u8], out: &mut Vec<u8>) {

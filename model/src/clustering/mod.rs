@@ -39,6 +39,10 @@ pub(crate) const END_OF_ELEMENTS: u8 = 0x01;
 pub(crate) const END_OF_BYTES: u8 = 0x00;
 /// Before a byte that stands for 0x00 or 0x01 in text, ascii and blob: that byte plus one.
 pub(crate) const ESCAPE: u8 = 0x01;
+/// The first byte of a varint that is not negative, less its length in bytes.
+pub(crate) const VARINT_ZERO: u8 = 0x80;
+/// In the place of the length of a varint as long as this or longer: the length follows.
+pub(crate) const VARINT_LONG: u8 = 0x7f;
 /// The one NaN of each width: Java's canonical one.
 pub(crate) const NAN_32: u32 = 0x7fc0_0000;
 /// The one NaN of each width: Java's canonical one.

@@ -46,7 +46,7 @@ fn check_pair(ty: &CqlType, a: &[u8], b: &[u8]) {
 /// Whether values that differ in bytes may compare equal.
 fn has_other_forms(ty: &CqlType) -> bool {
     match ty {
-        CqlType::Boolean | CqlType::Float | CqlType::Double => true,
+        CqlType::Boolean | CqlType::Float | CqlType::Double | CqlType::Varint => true,
         CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => has_other_forms(of),
         CqlType::Map(key, value) => has_other_forms(key) || has_other_forms(value),
         _ => false,
@@ -83,6 +83,10 @@ order_of! {
     prop_order_of_uuid: CqlType::Uuid,
     prop_order_of_timeuuid: CqlType::TimeUuid,
     prop_order_of_timestamp: CqlType::Timestamp,
+    prop_order_of_date: CqlType::Date,
+    prop_order_of_time: CqlType::Time,
+    prop_order_of_inet: CqlType::Inet,
+    prop_order_of_varint: CqlType::Varint,
     prop_order_of_frozen_list: CqlType::Text.list().frozen(),
     prop_order_of_frozen_set: CqlType::Float.set().frozen(),
     prop_order_of_frozen_map: CqlType::Blob.map(CqlType::TinyInt).frozen(),
@@ -235,6 +239,17 @@ fn known_bytes() {
                 0x04, 0x16, 7, 4, 5, 0, 1, 2, 3, 0x08, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f,
             ],
         ),
+        (CqlType::Date, &[0x80, 0, 0, 1], true, &[0xfb, 0x7f, 0xff, 0xff, 0xfe]),
+        (
+            CqlType::Time,
+            &[0, 0, 0, 0, 0, 0, 0, 9],
+            false,
+            &[0x04, 0, 0, 0, 0, 0, 0, 0, 9],
+        ),
+        (CqlType::Inet, &[127, 0, 0, 1], false, &[0x04, 127, 1, 1, 1, 1, 1, 2, 0]),
+        (CqlType::Varint, &[0, 0, 5], false, &[0x04, 0x81, 5]),
+        (CqlType::Varint, &[0xff], false, &[0x04, 0x7e, 0xff]),
+        (CqlType::Varint, &[0x80, 0], false, &[0x04, 0x7d, 0x80, 0]),
         (
             CqlType::TinyInt.list().frozen(),
             &[0, 0, 0, 2, 0, 0, 0, 1, 9, 0, 0, 0, 0],

@@ -211,6 +211,12 @@ impl Schema {
             .iter()
             .chain(self.clustering.iter().map(|c| &c.column));
         for column in keys {
+            if column.ty.has_duration() {
+                return refuse(format!(
+                    "key column {} has the type {}: a duration has no order",
+                    column.name, column.ty
+                ));
+            }
             if column.ty.is_multi_cell() {
                 return refuse(format!(
                     "key column {} has the type {}, which is not frozen",

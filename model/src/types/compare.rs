@@ -2,12 +2,12 @@
 //!
 //! An empty value sorts before all others. Then: integers and timestamps by number; booleans false first, any byte but 0
 //! being true; floats as Java compares them (-0.0 below 0.0, every NaN equal and above infinity); text, ascii and blobs by
-//! unsigned bytes; uuids by version, then time (version 1 only), then unsigned bytes; timeuuids by time, then the lower
+//! unsigned bytes, as dates, times and addresses; varints by number; uuids by version, then time (version 1 only), then unsigned bytes; timeuuids by time, then the lower
 //! eight bytes as *signed* bytes; collections element by element, then the shorter first.
 
 use std::cmp::Ordering;
 
-use super::{CqlType, Elements};
+use super::{CqlType, Elements, integer};
 
 /// Flips the sign bits of the lower eight bytes of a timeuuid, so that signed bytes sort as unsigned ones.
 pub(crate) const TIMEUUID_SIGN_FLIP: u64 = 0x8080_8080_8080_8080;
@@ -44,7 +44,9 @@ impl CqlType {
                 (false, false) => a.total_cmp(b),
                 (a, b) => a.cmp(&b),
             }),
-            CqlType::Text | CqlType::Ascii | CqlType::Blob => a.cmp(b),
+            CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Date | CqlType::Time | CqlType::Inet => a.cmp(b),
+            CqlType::Varint => integer::compare(a, b),
+            CqlType::Duration => a.cmp(b), // has no order of its own
             CqlType::Uuid => by(a, b, u128::from_be_bytes, |&a, &b| compare_uuids(a, b)),
             CqlType::TimeUuid => by(a, b, u128::from_be_bytes, |&a, &b| {
                 let key = |uuid: u128| (reorder_time((uuid >> 64) as u64), uuid as u64 ^ TIMEUUID_SIGN_FLIP);

@@ -1,11 +1,14 @@
 //! The CQL types that are served, and their stable tags.
 //!
 //! Values are the bytes that the native protocol carries and Cassandra stores: big-endian numbers, raw text, collections
-//! as a count and length-prefixed elements. An empty value (no bytes) is legal in every type and sorts before all others.
+//! as a count and length-prefixed elements. An empty value (no bytes) is legal in every type but `duration`, and sorts before all
+//! others.
 //! The tags stand in `docs/format/types.md`, reserved ones included.
 
 mod compare;
+mod duration;
 mod elements;
+pub(crate) mod integer;
 mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -15,6 +18,7 @@ mod validate;
 mod value;
 
 pub(crate) use compare::{TIMEUUID_SIGN_FLIP, reorder_back_time, reorder_time};
+pub use duration::Duration;
 pub(crate) use elements::Elements;
 pub use value::Value;
 
@@ -53,6 +57,16 @@ pub enum CqlType {
     TimeUuid,
     /// Milliseconds since the Unix epoch, 64-bit signed.
     Timestamp,
+    /// Days, 32 bits unsigned; 1970-01-01 is the middle, 2^31.
+    Date,
+    /// Nanoseconds since midnight.
+    Time,
+    /// An IPv4 or IPv6 address.
+    Inet,
+    /// An integer of any length.
+    Varint,
+    /// Months, days and nanoseconds; has no order.
+    Duration,
     /// A list; a plain one is stored element by element.
     List(Box<CqlType>),
     /// A set; a plain one is stored element by element.
@@ -103,6 +117,16 @@ impl CqlType {
         ty
     }
 
+    /// Whether there is a `duration` in it: it has no order, and cannot be in a key.
+    pub fn has_duration(&self) -> bool {
+        match self {
+            CqlType::Duration => true,
+            CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => of.has_duration(),
+            CqlType::Map(key, value) => key.has_duration() || value.has_duration(),
+            _ => false,
+        }
+    }
+
     /// The keyword of the outermost type, for messages.
     pub fn keyword(&self) -> &'static str {
         match self {
@@ -119,6 +143,11 @@ impl CqlType {
             CqlType::Uuid => "uuid",
             CqlType::TimeUuid => "timeuuid",
             CqlType::Timestamp => "timestamp",
+            CqlType::Date => "date",
+            CqlType::Time => "time",
+            CqlType::Inet => "inet",
+            CqlType::Varint => "varint",
+            CqlType::Duration => "duration",
             CqlType::List(_) => "list",
             CqlType::Set(_) => "set",
             CqlType::Map(..) => "map",
@@ -139,6 +168,9 @@ impl CqlType {
         if inside_plain && self.is_multi_cell() {
             return Some("has a collection inside a collection that is not frozen");
         }
+        if let Some(what) = self.unordered_fault() {
+            return Some(what);
+        }
         let inside = |ty: &CqlType| ty.fault_within(true, depth - 1);
         match self {
             CqlType::List(of) | CqlType::Set(of) => inside(of),
@@ -152,10 +184,21 @@ impl CqlType {
         }
     }
 
+    fn unordered_fault(&self) -> Option<&'static str> {
+        match self.unfrozen() {
+            CqlType::Set(of) if of.has_duration() => Some("has durations, which have no order, in a set"),
+            CqlType::Map(key, _) if key.has_duration() => Some("has durations, which have no order, as keys of a map"),
+            _ => None,
+        }
+    }
+
     /// As [`fault`](Self::fault), where everything is frozen already by what is around it.
     fn frozen_fault(&self, depth: usize) -> Option<&'static str> {
         if depth == 0 {
             return Some("is nested too deeply");
+        }
+        if let Some(what) = self.unordered_fault() {
+            return Some(what);
         }
         match self {
             CqlType::List(of) | CqlType::Set(of) => of.frozen_fault(depth - 1),

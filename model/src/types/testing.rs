@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::CqlType;
 use super::elements::put_elements;
 
-/// Every type that is not a collection.
-pub(crate) const SIMPLE: [CqlType; 13] = [
+/// Every type that has an order and is not a collection.
+pub(crate) const SIMPLE: [CqlType; 17] = [
     CqlType::BigInt,
     CqlType::Int,
     CqlType::SmallInt,
@@ -20,6 +20,10 @@ pub(crate) const SIMPLE: [CqlType; 13] = [
     CqlType::Uuid,
     CqlType::TimeUuid,
     CqlType::Timestamp,
+    CqlType::Date,
+    CqlType::Time,
+    CqlType::Inet,
+    CqlType::Varint,
 ];
 
 /// A type that a key column may have.
@@ -47,6 +51,21 @@ fn number(width: usize) -> BoxedStrategy<Vec<u8>> {
     .boxed()
 }
 
+/// Integers of all lengths, some with more bytes than they need.
+fn varint() -> BoxedStrategy<Vec<u8>> {
+    let length = prop_oneof![8 => 1..4usize, 2 => 1..20usize, 1 => 124..132usize];
+    let bytes = length.prop_flat_map(|length| {
+        let byte = prop_oneof![1 => proptest::sample::select(vec![0x00u8, 0x01, 0x7f, 0x80, 0xff]), 1 => any::<u8>()];
+        proptest::collection::vec(byte, length)
+    });
+    (bytes, 0..3usize)
+        .prop_map(|(bytes, more)| {
+            let sign = if bytes[0] & 0x80 == 0 { 0x00 } else { 0xff };
+            [vec![sign; more], bytes].concat()
+        })
+        .boxed()
+}
+
 fn uuid(version: impl Strategy<Value = u8> + 'static) -> BoxedStrategy<Vec<u8>> {
     let byte = prop_oneof![2 => proptest::sample::select(vec![0x00u8, 0x01, 0x7f, 0x80, 0xff]), 1 => any::<u8>()];
     (proptest::collection::vec(byte, 16), version)
@@ -64,7 +83,20 @@ pub(crate) fn value(ty: &CqlType) -> BoxedStrategy<Vec<u8>> {
     };
     let some = match ty {
         CqlType::BigInt | CqlType::Timestamp => number(8),
-        CqlType::Int => number(4),
+        CqlType::Int | CqlType::Date => number(4),
+        CqlType::Time => prop_oneof![
+            0..3u64,
+            86_399_999_999_997..86_400_000_000_000u64,
+            0..86_400_000_000_000u64
+        ]
+        .prop_map(|nanos| nanos.to_be_bytes().to_vec())
+        .boxed(),
+        CqlType::Inet => {
+            let wide = proptest::collection::vec(proptest::sample::select(vec![0u8, 1, 2, 0xff]), 16);
+            prop_oneof![number(4).boxed(), wide.boxed()].boxed()
+        }
+        CqlType::Varint => varint(),
+        CqlType::Duration => Just(crate::types::Duration::default().encode()).boxed(),
         CqlType::SmallInt => number(2),
         CqlType::TinyInt => number(1),
         CqlType::Boolean => prop_oneof![Just(vec![0u8]), Just(vec![1u8]), Just(vec![0xff])].boxed(),

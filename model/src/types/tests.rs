@@ -59,7 +59,19 @@ fn defined(ty: &CqlType, a: &[u8], b: &[u8]) -> Ordering {
                 bits(a).cmp(&bits(b))
             }
         }
-        CqlType::Text | CqlType::Ascii | CqlType::Blob => {
+        CqlType::Varint => {
+            // Both as long as the longer, the sign carried on; then unsigned with the sign turned round.
+            let longest = a.len().max(b.len());
+            let wide = |v: &[u8]| {
+                let sign = if v[0] & 0x80 == 0 { 0x00 } else { 0xff };
+                let mut wide = [vec![sign; longest - v.len()], v.to_vec()].concat();
+                wide[0] ^= 0x80;
+                wide
+            };
+            wide(a).cmp(&wide(b))
+        }
+        CqlType::Duration => unreachable!("it has no order"),
+        CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Date | CqlType::Time | CqlType::Inet => {
             for (x, y) in a.iter().zip(b) {
                 if x != y {
                     return x.cmp(y);
@@ -181,6 +193,14 @@ fn values_are_validated() {
         (CqlType::Text, &[0xc0], "UTF-8"),
         (CqlType::Text, &[0xed, 0xa0, 0x80], "UTF-8"),
         (CqlType::Ascii, &[0x80], "above 0x7f"),
+        (CqlType::Date, &[0; 8], "not 4 bytes"),
+        (CqlType::Time, &[0; 4], "not 8 bytes"),
+        (CqlType::Time, &86_400_000_000_000_u64.to_be_bytes(), "within a day"),
+        (CqlType::Time, &[0xff; 8], "within a day"),
+        (CqlType::Inet, &[0; 5], "not 4 or 16 bytes"),
+        (CqlType::Duration, &[], "of one sign"),
+        (CqlType::Duration, &[2, 3, 0], "of one sign"),
+        (CqlType::Duration.list(), &[0, 0, 0, 1, 0, 0, 0, 0], "of one sign"),
         (CqlType::Int.list().frozen(), &[0, 0, 0, 1], "elements"),
         (CqlType::Int.list(), &[0, 0, 0, 0, 0], "elements"),
         (CqlType::Int.list(), &[0xff, 0xff, 0xff, 0xff], "elements"),
@@ -239,6 +259,78 @@ fn types_read_as_cql_writes_them() {
     ));
 }
 
+#[test]
+fn values_of_all_types_are_read() {
+    let address = |text: &str| Value::Inet(text.parse().unwrap());
+    for (ty, value, bytes) in [
+        (CqlType::Date, Value::Date((1 << 31) + 1), &[0x80, 0, 0, 1][..]),
+        (CqlType::Time, Value::Time(1), &[0, 0, 0, 0, 0, 0, 0, 1]),
+        (CqlType::Inet, address("127.0.0.1"), &[127, 0, 0, 1]),
+        (
+            CqlType::Inet,
+            address("::1"),
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ),
+        (CqlType::Varint, Value::Varint(vec![0, 0, 7]), &[0, 0, 7]),
+        (
+            CqlType::Duration,
+            Value::Duration(Duration {
+                months: 1,
+                days: 2,
+                nanos: 3,
+            }),
+            &[2, 4, 6],
+        ),
+    ] {
+        assert_eq!(value.encode(&ty).unwrap(), bytes, "{ty}");
+        assert_eq!(Value::decode(&ty, bytes).unwrap(), value, "{ty}");
+        let mut tagged = Vec::new();
+        ty.encode(&mut tagged);
+        assert_eq!(CqlType::decode(&mut &tagged[..]), Ok(ty));
+    }
+}
+
+#[test]
+fn durations_are_in_no_key() {
+    use crate::Schema;
+    let table = |ty: CqlType| {
+        Schema::builder("k", "t")
+            .partition_key("p", CqlType::Int)
+            .regular("v", ty)
+            .build()
+    };
+    for ty in [
+        CqlType::Duration,
+        CqlType::Duration.list(),
+        CqlType::Text.map(CqlType::Duration),
+    ] {
+        assert!(table(ty.clone()).is_ok(), "{ty}");
+    }
+    for ty in [
+        CqlType::Duration.set(),
+        CqlType::Duration.map(CqlType::Int),
+        CqlType::Duration.list().set().frozen(),
+        CqlType::Duration.list().frozen().map(CqlType::Int),
+        CqlType::Duration.set().list().frozen(),
+    ] {
+        let refused = table(ty.clone()).expect_err("refused").to_string();
+        assert!(refused.contains("no order"), "{ty}: {refused}");
+    }
+    let keyed = |ty: CqlType| Schema::builder("k", "t").partition_key("p", ty).build();
+    let clustered = |ty: CqlType| {
+        Schema::builder("k", "t")
+            .partition_key("p", CqlType::Int)
+            .clustering("c", ty)
+            .build()
+    };
+    for ty in [CqlType::Duration, CqlType::Duration.list().frozen()] {
+        for refused in [keyed(ty.clone()), clustered(ty.clone())] {
+            let refused = refused.expect_err("refused").to_string();
+            assert!(refused.contains("no order"), "{ty}: {refused}");
+        }
+    }
+}
+
 /// The tags are stored: these bytes must be read for ever.
 #[test]
 fn tags_are_stable() {
@@ -246,7 +338,7 @@ fn tags_are_stable() {
     assert_eq!(
         tags,
         [
-            0x02, 0x09, 0x13, 0x14, 0x04, 0x08, 0x07, 0x0d, 0x01, 0x03, 0x0c, 0x0f, 0x0b
+            0x02, 0x09, 0x13, 0x14, 0x04, 0x08, 0x07, 0x0d, 0x01, 0x03, 0x0c, 0x0f, 0x0b, 0x11, 0x12, 0x10, 0x0e
         ]
     );
     let mut bytes = Vec::new();
@@ -256,7 +348,7 @@ fn tags_are_stable() {
         .frozen()
         .encode(&mut bytes);
     assert_eq!(bytes, [0x80, 0x20, 0x21, 0x0d, 0x80, 0x22, 0x09]);
-    for reserved in [0x00, 0x05, 0x06, 0x0e, 0x10, 0x11, 0x12, 0x15, 0x30, 0x31, 0x81, 0x82] {
+    for reserved in [0x00, 0x05, 0x06, 0x30, 0x31, 0x81, 0x82] {
         assert_eq!(
             CqlType::decode(&mut &[reserved, 0x09][..]),
             Err(ModelError::UnknownType { tag: reserved })

@@ -1,10 +1,13 @@
 //! Which bytes are a value of a type.
 
-use super::{CqlType, Elements};
+use super::{CqlType, Duration, Elements};
 use crate::ModelError;
 
+/// The last nanosecond of a day.
+const DAY_NANOS_MAX: u64 = 86_400_000_000_000 - 1;
+
 impl CqlType {
-    /// Whether `value` is a legal value, as Cassandra accepts it: the right length (an empty value is legal everywhere),
+    /// Whether `value` is a legal value, as Cassandra accepts it: the right length (an empty value is legal everywhere but in a duration),
     /// UTF-8 for `text`, version 1 for `timeuuid`, legal elements without nulls and nothing after them for collections.
     ///
     /// # Errors
@@ -16,12 +19,19 @@ impl CqlType {
                 what,
             })
         };
-        if value.is_empty() {
+        if value.is_empty() && *self != CqlType::Duration {
             return Ok(());
         }
         match self {
-            CqlType::BigInt | CqlType::Double | CqlType::Timestamp if value.len() != 8 => refuse("not 8 bytes"),
-            CqlType::Int | CqlType::Float if value.len() != 4 => refuse("not 4 bytes"),
+            CqlType::BigInt | CqlType::Double | CqlType::Timestamp | CqlType::Time if value.len() != 8 => {
+                refuse("not 8 bytes")
+            }
+            CqlType::Int | CqlType::Float | CqlType::Date if value.len() != 4 => refuse("not 4 bytes"),
+            CqlType::Inet if ![4, 16].contains(&value.len()) => refuse("not 4 or 16 bytes"),
+            CqlType::Time if value > &DAY_NANOS_MAX.to_be_bytes()[..] => refuse("not within a day"),
+            CqlType::Duration if Duration::decode(value).is_none() => {
+                refuse("not months, days and nanoseconds of one sign")
+            }
             CqlType::SmallInt if value.len() != 2 => refuse("not 2 bytes"),
             CqlType::TinyInt | CqlType::Boolean if value.len() != 1 => refuse("not 1 byte"),
             CqlType::Uuid | CqlType::TimeUuid if value.len() != 16 => refuse("not 16 bytes"),

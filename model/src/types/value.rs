@@ -1,7 +1,9 @@
 //! Values as Rust data, for tests, the command line and the embedded API; the write path works on bytes.
 
-use super::CqlType;
+use std::net::IpAddr;
+
 use super::elements::{Elements, put_elements};
+use super::{CqlType, Duration};
 use crate::ModelError;
 
 /// A value of some type.
@@ -36,6 +38,16 @@ pub enum Value {
     TimeUuid(uuid::Uuid),
     /// `timestamp`: milliseconds since the Unix epoch
     Timestamp(i64),
+    /// `date`: days, 1970-01-01 being 2^31
+    Date(u32),
+    /// `time`: nanoseconds since midnight
+    Time(i64),
+    /// `inet`
+    Inet(IpAddr),
+    /// `varint`: big-endian two's complement, as it came
+    Varint(Vec<u8>),
+    /// `duration`
+    Duration(Duration),
     /// `list<>`, frozen or not
     List(Vec<Value>),
     /// `set<>`, frozen or not
@@ -67,6 +79,12 @@ impl Value {
             (Value::Text(v), CqlType::Text) | (Value::Ascii(v), CqlType::Ascii) => v.as_bytes().to_vec(),
             (Value::Blob(v), CqlType::Blob) => v.clone(),
             (Value::Uuid(v), CqlType::Uuid) | (Value::TimeUuid(v), CqlType::TimeUuid) => v.as_bytes().to_vec(),
+            (Value::Date(v), CqlType::Date) => v.to_be_bytes().to_vec(),
+            (Value::Time(v), CqlType::Time) => v.to_be_bytes().to_vec(),
+            (Value::Inet(IpAddr::V4(v)), CqlType::Inet) => v.octets().to_vec(),
+            (Value::Inet(IpAddr::V6(v)), CqlType::Inet) => v.octets().to_vec(),
+            (Value::Varint(v), CqlType::Varint) => v.clone(),
+            (Value::Duration(v), CqlType::Duration) => v.encode(),
             (Value::List(elements), CqlType::List(of)) | (Value::Set(elements), CqlType::Set(of)) => {
                 let elements = elements.iter().map(|e| e.bytes(of)).collect::<Result<Vec<_>, _>>()?;
                 collection(elements.len(), &elements)
@@ -117,6 +135,14 @@ impl Value {
             CqlType::Double => Value::Double(f64::from_be_bytes(bytes.try_into().ok()?)),
             CqlType::Uuid => Value::Uuid(uuid::Uuid::from_slice(bytes).ok()?),
             CqlType::TimeUuid => Value::TimeUuid(uuid::Uuid::from_slice(bytes).ok()?),
+            CqlType::Date => Value::Date(u32::from_be_bytes(bytes.try_into().ok()?)),
+            CqlType::Time => Value::Time(i64::from_be_bytes(bytes.try_into().ok()?)),
+            CqlType::Inet => Value::Inet(match <[u8; 4]>::try_from(bytes) {
+                Ok(v4) => IpAddr::from(v4),
+                Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+            }),
+            CqlType::Varint => Value::Varint(bytes.to_vec()),
+            CqlType::Duration => Value::Duration(Duration::decode(bytes)?),
             CqlType::List(of) => Value::List(read_elements(bytes, &[of])?),
             CqlType::Set(of) => Value::Set(read_elements(bytes, &[of])?),
             CqlType::Map(key, value) => {
