@@ -63,7 +63,7 @@ const STAGES: &[Stage] = &[
         command(&["sim", "--each-break", "--seeds", "0..2000"])
     }),
     ("crash points", || command(&["crash-points"])),
-    ("round trip", || command(&["roundtrip"])),
+    ("round trip", || command(&["roundtrip", "--kills", "1"])),
     // About a minute each.
     ("kill -9", || command(&["kill9", "--rounds", "20", "--lines", "120000"])),
     ("bit flips", || command(&["bitflip"])),
