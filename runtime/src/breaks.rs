@@ -40,6 +40,10 @@ pub enum Break {
     CacheSetsStaleFills,
     /// Eviction from a run of the row cache leaves its floor where it was.
     CacheTrimKeepsFloor,
+    /// A gap found dead stays so although it was written to.
+    GapsOutliveWrites,
+    /// A read that has found a gap dead keeps it although its partition was written to meanwhile.
+    LearnsStaleGaps,
     /// A run of row tombstones takes along what other sources have between its keys.
     DeadRunsSwallow,
     /// A page that was cut because of its tombstones says that nothing follows.
@@ -56,7 +60,7 @@ pub enum Break {
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 23] = [
+    pub const ALL: [Break; 25] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -74,6 +78,8 @@ impl Break {
         Break::CachePublishesLate,
         Break::CacheSetsStaleFills,
         Break::CacheTrimKeepsFloor,
+        Break::GapsOutliveWrites,
+        Break::LearnsStaleGaps,
         Break::DeadRunsSwallow,
         Break::CutEndsSlice,
         Break::ExpiredStays,
@@ -102,6 +108,8 @@ impl Break {
             Break::CachePublishesLate => "cache-publishes-late",
             Break::CacheSetsStaleFills => "cache-sets-stale-fills",
             Break::CacheTrimKeepsFloor => "cache-trim-keeps-floor",
+            Break::GapsOutliveWrites => "gaps-outlive-writes",
+            Break::LearnsStaleGaps => "learns-stale-gaps",
             Break::DeadRunsSwallow => "dead-runs-swallow",
             Break::CutEndsSlice => "cut-ends-slice",
             Break::ExpiredStays => "expired-stays",
@@ -133,6 +141,8 @@ impl Break {
                 "a fill of the row cache is kept although its partition was flushed meanwhile"
             }
             Break::CacheTrimKeepsFloor => "eviction from a run of the row cache leaves its floor where it was",
+            Break::GapsOutliveWrites => "a gap found dead stays so although it was written to",
+            Break::LearnsStaleGaps => "a gap found dead is kept although its partition was written to meanwhile",
             Break::DeadRunsSwallow => {
                 "a run of row tombstones takes along what other sources have at and between its keys"
             }

@@ -15,7 +15,10 @@
 //!
 //! Which run goes is decided by `quick_cache` (scan-resistant, as for the block cache); no run takes more than an eighth of
 //! the cache, so that one reader who scrolls through a channel does not take it all.
+//!
+//! Beside the runs stand the gaps that reads have found dead over all sources, memtables included: [`gaps`].
 
+mod gaps;
 mod parts;
 mod rows;
 mod run;
@@ -23,9 +26,10 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gaps::{Between, DeadGaps, Finder};
 pub(crate) use parts::Parts;
 pub(crate) use rows::RunRows;
-pub(crate) use run::{Builder, Run, after};
+pub(crate) use run::{Builder, Run, after, look};
 pub(crate) use stage::{Stage, is_judged};
 
 use model::{TableId, Token};
@@ -48,6 +52,8 @@ const ENTRY_BYTES: usize = 128;
 const ENTRY_BYTES_GUESS: usize = 16 << 10;
 /// Runs moved into the cache between two looks at the clock.
 const SETTLE_STEP: usize = 16;
+/// This part of the cache is for gaps that are known to be dead.
+const GAPS_PART: usize = 32;
 /// Partitions that are filled at the same time.
 const FILLS_MAX: usize = 16;
 
@@ -128,6 +134,7 @@ pub(crate) struct RowCache {
     /// What the last flush has made of runs, until it is in `runs`; `None`: the partition has no run any more.
     fresh: RefCell<BTreeMap<Key, Option<Rc<Run>>>>,
     filling: RefCell<BTreeSet<Key>>,
+    pub gaps: DeadGaps,
     pub counters: Counters,
 }
 
@@ -147,7 +154,7 @@ impl RowCache {
     pub(crate) fn new(capacity: usize) -> RowCache {
         let options = OptionsBuilder::new()
             .estimated_items_capacity((capacity / ENTRY_BYTES_GUESS).max(16))
-            .weight_capacity(capacity as u64)
+            .weight_capacity((capacity - capacity / GAPS_PART) as u64)
             .build()
             .expect("both capacities are given");
         let hasher = BuildHasherDefault::default();
@@ -156,6 +163,7 @@ impl RowCache {
             runs: RefCell::new(Cache::with_options(options, Bytes, hasher, DefaultLifecycle::default())),
             fresh: RefCell::default(),
             filling: RefCell::default(),
+            gaps: DeadGaps::new(capacity / GAPS_PART),
             counters: Counters::default(),
         }
     }
@@ -177,6 +185,7 @@ impl RowCache {
     pub(crate) fn bytes(&self) -> u64 {
         let fresh = self.fresh.borrow();
         self.runs.borrow().weight()
+            + self.gaps.bytes()
             + fresh
                 .values()
                 .flatten()

@@ -12,12 +12,15 @@
 //!
 //! Runs are never changed: those that read one keep it as it is. A longer or a shorter one shares its chunks.
 
-use model::{CellKind, Columns, Deletion, Live, ReadTime, RowRef, live_row};
+use model::{CellKind, Columns, Deletion, Live, ReadTime, RowRef, Slice, live_row};
 use runtime::Break;
 use std::rc::Rc;
 
 /// No deletion was dropped.
 pub(crate) const NOTHING_DROPPED: i64 = i64::MIN;
+
+/// Deletions of any timestamp may have been dropped.
+const EVERYTHING_DROPPED: i64 = i64::MAX;
 
 /// What a chunk takes beyond its bytes: headers, the allocator's share.
 const CHUNK_OVERHEAD: usize = size_of::<Chunk>() + 64;
@@ -185,6 +188,17 @@ impl Run {
     /// Memory that the run takes, bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether most of its memory holds rows of these gaps, which nobody will ask for.
+    pub(crate) fn is_wasted_on(&self, gaps: &[Slice]) -> bool {
+        let ends = self.chunks.iter().skip(1).map(|chunk| &*chunk.start);
+        let chunks = self.chunks.iter().zip(ends.chain([&*self.floor]));
+        let wasted = chunks.filter(|(chunk, end)| {
+            let holds = |gap: &Slice| gap.start[..] <= chunk.start[..] && gap.end[..] >= **end;
+            gaps.iter().any(holds)
+        });
+        2 * wasted.map(|(chunk, _)| chunk.memory_bytes()).sum::<usize>() > self.bytes
     }
 
     /// Whether tombstones of dead rows were dropped anywhere.
@@ -358,6 +372,12 @@ impl Builder {
     /// Deletions up to this timestamp were dropped before the next item.
     pub(crate) fn dropped(&mut self, timestamp: i64) {
         self.gap = self.gap.max(timestamp);
+    }
+
+    /// Up to the next item nothing is alive, by deletions that are not in the run: what is written there goes round it.
+    pub(crate) fn unknown(&mut self, from: &[u8]) {
+        self.change(from, Deletion::LIVE);
+        self.dropped(EVERYTHING_DROPPED);
     }
 
     /// The next row; up to `own` something may have been dropped at its key. A row that is dead for ever becomes a gap.

@@ -201,7 +201,10 @@ async fn rebuilt<S: RowSource>(cache: &RowCache, mut merge: Merge<S>, old: Optio
     builder.finish(floor)
 }
 
-/// Whether all of a row is newer than what was dropped at its key.
+/// Whether all of a row is newer than what was dropped at its key. Over a row that is dead a tombstone changes nothing.
 pub(crate) fn is_judged(row: RowRef<'_>, dropped: i64) -> bool {
-    dropped == NOTHING_DROPPED || look(row).min_timestamp > dropped || runtime::broken(Break::CacheIgnoresDropped)
+    dropped == NOTHING_DROPPED
+        || row.is_row_tombstone()
+        || look(row).min_timestamp > dropped
+        || runtime::broken(Break::CacheIgnoresDropped)
 }

@@ -6,7 +6,7 @@
 
 use super::read::{Snapshot, Source};
 use super::{Shard, add};
-use crate::cache::{Builder, Filling, Key, Run, after};
+use crate::cache::{Between, Builder, Filling, Key, Run, after};
 use crate::error::Result;
 use crate::table::TableState;
 use model::{Deletion, Direction, Item, Merge, Slice, Step, Token};
@@ -45,71 +45,88 @@ impl Shard {
         filling: &Filling,
     ) -> Result<()> {
         let id = table.schema.id;
-        let old = self.rows.get(id, token, key);
+        let known = self.rows.gaps.get(id, token, key);
+        let found = self.rows.get(id, token, key);
+        // A run of dead rows gives way to one of what lies behind them.
+        let is_of_use = |run: &&Rc<Run>| known.as_ref().is_none_or(|gaps| !run.is_wasted_on(gaps));
+        let old = found.as_ref().filter(is_of_use);
         let files_known = Rc::clone(&table.files.borrow());
         let snapshot = Snapshot::of_files(table, token, key);
-        let (start, open) = match &old {
+        let (start, open) = match old {
             Some(run) => (run.floor().to_vec(), run.open_at_floor()),
             None => (Vec::new(), Deletion::LIVE),
         };
         let bytes_max = self.rows.run_bytes_max();
-        let bytes_old = old.as_ref().map_or(0, |run| run.memory_bytes());
+        let bytes_old = old.map_or(0, |run| run.memory_bytes());
         if start >= floor || bytes_old >= bytes_max {
             return Ok(());
         }
-        let (deletion, static_row) = match &old {
+        let (deletion, static_row) = match old {
             Some(run) => (run.deletion(), None),
             None => snapshot.head(key).await?,
         };
         let slice = Slice { start, end: floor };
-        let sources = snapshot.sources(key, &slice, Direction::Forward, deletion);
-        let mut merge = Merge::new(sources, Direction::Forward, deletion);
         let mut builder = Builder::new(&slice.start, open, self.rows.chunk_bytes());
+        let mut between = Between::new(slice.clone(), Direction::Forward, known.clone());
+        let mut known_to = slice.start.clone();
         let mut reached = None;
         let mut steps = 0_u32;
-        // What is open at the old floor ends there, unless the sstables say that it goes on.
-        let mut at_start = true;
-        while reached.is_none() {
-            match merge.step() {
-                Step::Pending(index) => match merge.source_mut(index) {
-                    Source::File(cursor) => cursor.fill().await?,
-                    Source::Memory(_) | Source::Run(_) => unreachable!("a fill merges sstables alone"),
-                },
-                Step::End => break,
-                Step::Item => {
-                    let item = merge.item();
-                    let is_opening = matches!(item, Item::RangeChange { position, .. } if *position == *slice.start);
-                    if std::mem::take(&mut at_start) && !is_opening {
-                        builder.change(&slice.start, Deletion::LIVE);
-                    }
-                    match item {
-                        _ if bytes_old + builder.bytes() >= bytes_max => reached = Some(item.position().to_vec()),
-                        Item::Row { clustering, row } => builder.row(clustering, row, i64::MIN),
-                        Item::RangeChange { position, deletion } if *position < *slice.end => {
-                            builder.change(position, deletion);
+        while let Some(part) = between.next()
+            && reached.is_none()
+        {
+            if part.start > known_to {
+                builder.unknown(&known_to);
+            }
+            known_to.clone_from(&part.end);
+            let sources = snapshot.sources(key, &part, Direction::Forward, deletion);
+            let mut merge = Merge::new(sources, Direction::Forward, deletion);
+            // What is open where the last part ended ends there, unless the sstables say that it goes on.
+            let mut at_start = true;
+            while reached.is_none() {
+                match merge.step() {
+                    Step::Pending(index) => match merge.source_mut(index) {
+                        Source::File(cursor) => cursor.fill().await?,
+                        Source::Memory(_) | Source::Run(_) => unreachable!("a fill merges sstables alone"),
+                    },
+                    Step::End => break,
+                    Step::Item => {
+                        let item = merge.item();
+                        let is_opening = matches!(item, Item::RangeChange { position, .. } if *position == *part.start);
+                        if std::mem::take(&mut at_start) && !is_opening {
+                            builder.change(&part.start, Deletion::LIVE);
                         }
-                        // It is closed because the slice ends; it may go on.
-                        Item::RangeChange { .. } => {}
-                    }
-                    steps += 1;
-                    if steps.is_multiple_of(ROWS_PER_BREATH) {
-                        runtime::breathe().await;
+                        match item {
+                            _ if bytes_old + builder.bytes() >= bytes_max => reached = Some(item.position().to_vec()),
+                            Item::Row { clustering, row } => builder.row(clustering, row, i64::MIN),
+                            Item::RangeChange { position, deletion } if *position < *part.end => {
+                                builder.change(position, deletion);
+                            }
+                            // It is closed because the part ends; it may go on.
+                            Item::RangeChange { .. } => {}
+                        }
+                        steps += 1;
+                        if steps.is_multiple_of(ROWS_PER_BREATH) {
+                            runtime::breathe().await;
+                        }
                     }
                 }
             }
+            if at_start {
+                builder.change(&part.start, Deletion::LIVE);
+            }
         }
-        if at_start {
-            builder.change(&slice.start, Deletion::LIVE);
+        if known_to < slice.end && reached.is_none() {
+            builder.unknown(&known_to);
         }
         let built = builder.finish(reached.as_deref().unwrap_or(&slice.end));
-        let run = match &old {
+        let run = match old {
             Some(run) => run.extended(built),
             None => Run::new(built, deletion, static_row.as_deref()),
         };
         // From here on nothing waits: what is checked still holds when the run is set.
         let now = self.rows.get(id, token, key);
-        let same_run = match (&old, &now) {
-            (Some(old), Some(now)) => Rc::ptr_eq(old, now),
+        let same_run = match (&found, &now) {
+            (Some(found), Some(now)) => Rc::ptr_eq(found, now),
             (None, None) => true,
             _ => false,
         };

@@ -5,7 +5,8 @@
 //! 2. Snapshots of the memtables' partition and of the list of sstables are taken in one step: a page is one moment,
 //!    whatever is written or flushed while it is read.
 //! 3. Sstables with `partition_heads` are asked for the partition's deletion and static row first.
-//! 4. What the row cache's run of the partition knows is not asked of them ([`crate::cache`]).
+//! 4. What an earlier read found dead is passed over, and what the row cache's run of the partition knows is not asked of
+//!    them ([`crate::cache`]).
 //! 5. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
 //!    the next one, so that a newest-first page leaves older files closed.
 //! 6. The merge passes over what deletions cover, reconciles, and the live cells go to the page. Tombstones met are counted;
@@ -13,14 +14,14 @@
 
 use super::fill::reached;
 use super::{Shard, add};
-use crate::cache::{Parts, Run, RunRows, is_judged};
+use crate::cache::{Between, Finder, Key, Parts, Run, RunRows, is_judged, look};
 use crate::error::{Error, Hex, Result};
 use crate::page::{Cost, Page, PastTombstones, Read, rest_after};
 use crate::table::{LiveFile, TableState};
 use memtable::Partition;
 use model::{
-    Columns, Deletion, Direction, Item, Live, Merge, Peek, ReadTime, RowRef, RowSource, Slice, Step, TableId, Token,
-    live_row, merge_rows,
+    Columns, Deletion, Direction, Item, Live, Merge, MergeCounts, Peek, ReadTime, RowRef, RowSource, Slice, Step,
+    TableId, Token, live_row, merge_rows,
 };
 use runtime::Break;
 use std::future::{Future, poll_fn};
@@ -201,6 +202,11 @@ fn cost_of(merge: &Merge<Source>) -> Cost {
     cost
 }
 
+/// Rows met so far, those passed over included: in earlier parts of a page, and by the merge of this one.
+fn work(cost: &Cost, counts: MergeCounts) -> u64 {
+    cost.rows_merged + cost.rows_skipped + counts.rows_merged + counts.rows_skipped
+}
+
 /// What a reader sees of a row: the row itself, or its live cells in `scratch`, or nothing; and the tombstones in it.
 fn live_part<'a>(row: RowRef<'a>, time: ReadTime, scratch: &'a mut Vec<u8>) -> (Option<RowRef<'a>>, u64) {
     let found = live_row(row, time, Columns::All, scratch);
@@ -274,6 +280,10 @@ impl Shard {
         // Only a run that has dropped no tombstone knows what is dead.
         let run = run.filter(|run| !read.include_dead || !run.has_dropped());
         let snapshot = Snapshot::take(&table, token, &read.key, run);
+        // In one step with the snapshot: a gap that is found later may be dead later only.
+        let known = self.rows.gaps.get(read.table, token, &read.key);
+        let known = known.filter(|_| !read.include_dead);
+        let version = self.rows.gaps.version(token);
         let options = &table.schema.options;
         let time = ReadTime {
             now_s: if runtime::broken(Break::ExpiredStays) { 0 } else { now_s },
@@ -295,82 +305,95 @@ impl Shard {
                 page.set_static_row(live.bytes().to_vec());
             }
         }
-        let mut parts = Parts::new(read.slice.clone(), read.direction, snapshot.run.clone());
+        let mut finder = Finder::new(read.slice.clone(), read.direction);
+        let mut between = Between::new(read.slice.clone(), read.direction, known);
         let (mut more, mut cut) = (false, None);
         let (mut steps, mut asked_files) = (0, false);
         let mut cost = Cost::default();
-        while let Some(part) = parts.next() {
-            if page.is_full(read) {
-                more = true;
-                break;
-            }
-            let sources = match &part.run {
-                Some(run) => snapshot.sources_with_run(run, &part.slice, read.direction),
-                None => snapshot.sources(&read.key, &part.slice, read.direction, deletion),
-            };
-            asked_files |= part.run.is_none() && !snapshot.files.is_empty();
-            let judge = part
-                .run
-                .as_ref()
-                .filter(|run| run.has_dropped() && !snapshot.memory.is_empty());
-            let mut merge = Merge::new(sources, read.direction, deletion);
-            if read.past_tombstones == PastTombstones::Cut && !read.include_dead {
-                merge = merge.without_dead_runs();
-            }
-            let mut range = Deletion::LIVE;
-            loop {
-                let full = page.is_full(read);
-                match merge.step() {
-                    // A full page does not look whether what comes is alive: there may be very much that is not.
-                    Step::Item | Step::Pending(_) if full => {
-                        more = true;
-                        break;
+        'page: while let Some(slice) = between.next() {
+            let mut parts = Parts::new(slice, read.direction, snapshot.run.clone());
+            while let Some(part) = parts.next() {
+                if page.is_full(read) {
+                    more = true;
+                    break 'page;
+                }
+                let sources = match &part.run {
+                    Some(run) => snapshot.sources_with_run(run, &part.slice, read.direction),
+                    None => snapshot.sources(&read.key, &part.slice, read.direction, deletion),
+                };
+                asked_files |= part.run.is_none() && !snapshot.files.is_empty();
+                let judge = part
+                    .run
+                    .as_ref()
+                    .filter(|run| run.has_dropped() && !snapshot.memory.is_empty());
+                // What the run alone has needs no judgement.
+                let of_run_alone = [sources.len().wrapping_sub(1)];
+                let mut merge = Merge::new(sources, read.direction, deletion);
+                if read.past_tombstones == PastTombstones::Cut && !read.include_dead {
+                    merge = merge.without_dead_runs();
+                }
+                let mut range = Deletion::LIVE;
+                loop {
+                    let full = page.is_full(read);
+                    match merge.step() {
+                        // A full page does not look whether what comes is alive: there may be very much that is not.
+                        Step::Item | Step::Pending(_) if full => {
+                            more = true;
+                            break;
+                        }
+                        Step::Item => match merge.item() {
+                            Item::Row { clustering, row } => {
+                                let judge = judge.filter(|_| merge.item_sources() != of_run_alone);
+                                if judge.is_some_and(|run| !is_judged(row, run.dropped_at(clustering))) {
+                                    parts.go_round(&part, clustering);
+                                    break;
+                                }
+                                let (live, tombstones) = live_part(row, time, &mut scratch);
+                                cost.rows_dead += u64::from(live.is_none());
+                                cost.tombstones += tombstones;
+                                match live {
+                                    Some(_) => finder.live(clustering, work(&cost, merge.counts())),
+                                    None if !row.is_row_tombstone() && !look(row).dead => finder.ended_by_clock(),
+                                    None => {}
+                                }
+                                let given = if read.include_dead { Some(row) } else { live };
+                                if let Some(row) = given {
+                                    let more = read.limit_rows - 1 - page.len();
+                                    page.push(clustering, row.bytes(), more);
+                                }
+                                if cost.tombstones > tombstones_max {
+                                    cut = Some(clustering.to_vec());
+                                    more = !runtime::broken(Break::CutEndsSlice);
+                                    break;
+                                }
+                            }
+                            Item::RangeChange { position, deletion } => {
+                                let counts =
+                                    |of: Deletion| !of.is_live() && of.local_deletion_time >= time.purge_before_s;
+                                cost.tombstones += u64::from(counts(range) || counts(deletion));
+                                range = deletion;
+                                if cost.tombstones > tombstones_max && read.past_tombstones == PastTombstones::Fail {
+                                    cut = Some(position.to_vec());
+                                    more = true;
+                                    break;
+                                }
+                            }
+                        },
+                        Step::Pending(index) => match merge.source_mut(index) {
+                            Source::File(cursor) => cursor.fill().await?,
+                            Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
+                        },
+                        Step::End => break,
                     }
-                    Step::Item => match merge.item() {
-                        Item::Row { clustering, row } => {
-                            if judge.is_some_and(|run| !is_judged(row, run.dropped_at(clustering))) {
-                                parts.go_round(&part, clustering);
-                                break;
-                            }
-                            let (live, tombstones) = live_part(row, time, &mut scratch);
-                            cost.rows_dead += u64::from(live.is_none());
-                            cost.tombstones += tombstones;
-                            let given = if read.include_dead { Some(row) } else { live };
-                            if let Some(row) = given {
-                                let more = read.limit_rows - 1 - page.len();
-                                page.push(clustering, row.bytes(), more);
-                            }
-                            if cost.tombstones > tombstones_max {
-                                cut = Some(clustering.to_vec());
-                                more = !runtime::broken(Break::CutEndsSlice);
-                                break;
-                            }
-                        }
-                        Item::RangeChange { position, deletion } => {
-                            let counts = |of: Deletion| !of.is_live() && of.local_deletion_time >= time.purge_before_s;
-                            cost.tombstones += u64::from(counts(range) || counts(deletion));
-                            range = deletion;
-                            if cost.tombstones > tombstones_max && read.past_tombstones == PastTombstones::Fail {
-                                cut = Some(position.to_vec());
-                                more = true;
-                                break;
-                            }
-                        }
-                    },
-                    Step::Pending(index) => match merge.source_mut(index) {
-                        Source::File(cursor) => cursor.fill().await?,
-                        Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
-                    },
-                    Step::End => break,
+                    steps += 1;
+                    if steps % ROWS_PER_BREATH == 0 {
+                        runtime::breathe().await;
+                    }
                 }
-                steps += 1;
-                if steps % ROWS_PER_BREATH == 0 {
-                    runtime::breathe().await;
+                cost += cost_of(&merge);
+                if more {
+                    break 'page;
                 }
-            }
-            cost += cost_of(&merge);
-            if more {
-                break;
             }
         }
         self.count_tombstones(&table, &read.key, cost.tombstones, cut.is_some());
@@ -382,6 +405,19 @@ impl Shard {
                 tombstones: cost.tombstones,
                 limit: tombstones_max,
             });
+        }
+        // A read that fails teaches nothing: the next one fails at the same place.
+        if !read.include_dead {
+            let worked = work(&cost, MergeCounts::default());
+            match &cut {
+                Some(position) => finder.live(position, worked),
+                None if !more => finder.end(worked),
+                None => {}
+            }
+            if let Some(found) = finder.found() {
+                let key = Key::new(read.table, token, &read.key);
+                self.rows.gaps.learn(key, found, version);
+            }
         }
         if !snapshot.files.is_empty() {
             let counters = &self.rows.counters;

@@ -247,6 +247,7 @@ impl Shard {
             offset: end.offset.saturating_sub(record_len),
         };
         self.joined.strike_off(mutation);
+        self.rows.gaps.written(mutation);
         let added = table.apply(mutation, start);
         self.memory.set(self.memory.get() + added);
         self.active_memory.set(self.active_memory.get() + added);

@@ -206,6 +206,12 @@ impl<S: RowSource> Merge<S> {
         }
     }
 
+    /// The sources that the row of the current item is made of, in no order; none of a range change.
+    #[inline]
+    pub fn item_sources(&self) -> &[usize] {
+        &self.group
+    }
+
     /// Goes on to the next item.
     pub fn step(&mut self) -> Step {
         self.retire();
