@@ -48,7 +48,10 @@ pub struct Config {
     /// A page that meets more tombstones than this ends ([`PastTombstones`](crate::PastTombstones)), in tables that have no
     /// threshold of their own. Default 100,000, minimum 1.
     pub tombstone_failure_threshold: u32,
-    /// How long a writer waits for room before it is refused as overloaded. Default 10 s.
+    /// Space of the store's file system that is kept back: with less of it free, writes are refused as overloaded, until there is
+    /// more. Bytes; `None`, the default: a twentieth of the file system, 1 GiB at most. 0: none.
+    pub free_bytes_min: Option<u64>,
+    /// How long a writer waits for room, and a reader for its turn, before it is refused as overloaded. Default 10 s.
     pub admission_timeout: std::time::Duration,
     /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.
     pub block_bytes: usize,
@@ -75,6 +78,7 @@ impl Config {
             mutation_bytes_max: None,
             tombstone_warn_threshold: 1000,
             tombstone_failure_threshold: 100_000,
+            free_bytes_min: None,
             admission_timeout: std::time::Duration::from_secs(10),
             block_bytes: 16 << 10,
             io_memory_bytes: 16 << 20,

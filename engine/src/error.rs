@@ -69,7 +69,7 @@ pub enum Error {
         /// How many it may meet.
         limit: u64,
     },
-    /// A budget is full; nothing was written. Try again later.
+    /// A budget, a queue or the disk is full; nothing was read or written. Try again later.
     Overloaded {
         /// What is full.
         what: String,
@@ -202,7 +202,7 @@ impl fmt::Display for Error {
                     Hex(position)
                 )
             }
-            Error::Overloaded { what } => write!(f, "overloaded: {what}; nothing was written, try again later"),
+            Error::Overloaded { what } => write!(f, "overloaded: {what}; nothing was done, try again later"),
             Error::OutcomeUnknown { what } => {
                 write!(
                     f,

@@ -15,6 +15,8 @@ pub struct ShardStatistics {
     pub reads: u64,
     /// Of these, pages of an identical read that was under way.
     pub reads_joined: u64,
+    /// Reads and writes that were refused because memory, the log, a queue or the disk was full.
+    pub overloaded: u64,
     /// Tombstones that they met ([`Cost::tombstones`](crate::Cost::tombstones)).
     pub tombstones: u64,
     /// Pages with more than `tombstone_warn_threshold` of them.

@@ -382,6 +382,15 @@ pub struct Entry {
     pub is_dir: bool,
 }
 
+/// The space of a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes that this process may still use.
+    pub free_bytes: u64,
+}
+
 /// Renames a file; an existing `to` is replaced. Durable after [`sync_dir`].
 ///
 /// # Errors
@@ -463,6 +472,20 @@ pub async fn exists(path: &Path) -> Result<bool, Error> {
         Body::Uring(shard) => uring::exists(shard, path).await,
         Body::Threads(shard) => threads::exists(shard, path).await,
         Body::Sim(shard) => sim::exists(shard, path).await,
+    }
+}
+
+/// The space of the file system that holds `dir`.
+///
+/// # Errors
+/// [`Error::Io`].
+/// # Panics
+/// Off-shard.
+pub async fn space(dir: &Path) -> Result<Space, Error> {
+    match &context::current().body {
+        Body::Uring(shard) => uring::space(shard, dir).await,
+        Body::Threads(shard) => threads::space(shard, dir).await,
+        Body::Sim(shard) => sim::space(shard, dir).await,
     }
 }
 

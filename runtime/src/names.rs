@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::Entry;
+use crate::disk::{Entry, Space};
 
 /// The entries of a directory, sorted by name.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
@@ -26,6 +26,15 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     }
     entries.sort();
     Ok(entries)
+}
+
+/// The space of the file system that holds `dir`.
+pub(crate) fn space(dir: &Path) -> io::Result<Space> {
+    let of = rustix::fs::statvfs(dir)?;
+    Ok(Space {
+        total_bytes: of.f_blocks.saturating_mul(of.f_frsize),
+        free_bytes: of.f_bavail.saturating_mul(of.f_frsize),
+    })
 }
 
 /// The whole blocks around `len` bytes at `offset`: where they begin, their length, and how many bytes of them lie before

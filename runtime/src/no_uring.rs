@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::context::ShardId;
 use crate::cross::Message;
-use crate::disk::{Buf, CreateOptions, Entry, ReadBuf};
+use crate::disk::{Buf, CreateOptions, Entry, ReadBuf, Space};
 use crate::error::Error;
 use crate::real::{RealShard, Seed};
 
@@ -139,5 +139,9 @@ pub(crate) async fn exists(shard: &Rc<Shard>, _: &Path) -> Result<bool, Error> {
 }
 
 pub(crate) async fn list(shard: &Rc<Shard>, _: &Path) -> Result<Vec<Entry>, Error> {
+    match shard.never {}
+}
+
+pub(crate) async fn space(shard: &Rc<Shard>, _: &Path) -> Result<Space, Error> {
     match shard.never {}
 }

@@ -156,6 +156,10 @@ fn sizes_are_preallocated_and_cut() {
         let error = File::create(&missing, huge).await.unwrap_err();
         assert!(error.to_string().starts_with("preallocate"), "{error}");
         assert!(!disk::exists(&missing).await.unwrap());
+        assert!(disk::space(&missing).await.unwrap_err().is_not_found());
+        let space = disk::space(path.parent().unwrap()).await.unwrap();
+        assert!(space.total_bytes >= 10 * BLOCK as u64, "{space:?}");
+        assert!(space.free_bytes <= space.total_bytes, "{space:?}");
     });
 }
 

@@ -650,6 +650,15 @@ fn the_capacity_is_the_end() {
             preallocate_bytes: (blocks * BLOCK) as u64,
         };
         let log = create("/db/log", size(8)).await;
+        let space = disk::space(Path::new("/db")).await.unwrap();
+        let (total_bytes, free_bytes) = (10 * BLOCK as u64, 2 * BLOCK as u64);
+        assert_eq!(
+            space,
+            disk::Space {
+                total_bytes,
+                free_bytes
+            }
+        );
         let table = create("/db/table", PLAIN).await;
         table.write(0, blocks(1, 2)).await.unwrap();
         assert!(

@@ -21,7 +21,7 @@ use std::rc::Rc;
 /// Gaps of one partition, at most; the oldest rows' are forgotten first.
 const GAPS_MAX: usize = 16;
 /// Fewer rows are as soon looked at as passed over.
-const GAP_ROWS_MIN: u64 = 16;
+const GAP_ROWS_MIN: u64 = 8;
 /// What a partition takes beyond its key and its gaps' positions.
 const ENTRY_BYTES: usize = 128;
 /// What a partition takes on average, for the cache's first table.

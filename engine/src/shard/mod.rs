@@ -11,6 +11,7 @@ mod flush;
 mod joined;
 mod read;
 mod recover;
+mod space;
 mod write;
 
 pub(crate) use clock::BOUND_AHEAD;
@@ -28,7 +29,8 @@ use commitlog::{Log, LogPosition};
 use joined::JoinedReads;
 use model::{Schema, TableId, Token};
 use runtime::ShardId;
-use runtime::sync::{Gate, Mutex, Notify};
+use runtime::sync::{Gate, Mutex, Notify, Semaphore};
+use space::Shortage;
 use sstable::BlockCache;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -38,6 +40,10 @@ use std::sync::Arc;
 
 /// Writers that may wait for room in one shard before further ones are refused at once.
 const WAITING_WRITERS_MAX: usize = 10_000;
+/// Pages that one shard reads at once; those that are joined to another one's do not count. Further ones wait.
+const READS_MAX: usize = 1024;
+/// Pages that may wait for that before further ones are refused at once.
+const WAITING_READERS_MAX: usize = 10_000;
 
 /// The face of the engine on a shard's own thread. Outside, use [`Store`](crate::Store).
 pub struct Shard {
@@ -67,13 +73,18 @@ pub struct Shard {
     flushed: Notify,
     /// Why flushes fail at present.
     flush_trouble: RefCell<Option<Error>>,
+    /// The disk has less space than is to be kept back.
+    shortage: Cell<Option<Shortage>>,
     closing: Cell<bool>,
+    close_begins: Notify,
     /// Nothing more will be sealed.
     ended: Cell<bool>,
     /// The shard comes to life with another number of shards than before: its memtables have records of several logs.
     resharding: Cell<bool>,
     writers: Gate,
     readers: Gate,
+    reads: Semaphore,
+    waiting_readers: Cell<usize>,
     joined: Rc<JoinedReads>,
     poisoned: RefCell<Option<Error>>,
     clock: Clock,
@@ -94,6 +105,7 @@ pub(crate) struct Counters {
     pub written_bytes: Cell<u64>,
     pub reads: Cell<u64>,
     pub reads_joined: Cell<u64>,
+    pub overloaded: Cell<u64>,
     pub tombstones: Cell<u64>,
     pub tombstone_warnings: Cell<u64>,
     pub tombstone_failures: Cell<u64>,
@@ -230,6 +242,7 @@ impl Shard {
             written_bytes: self.counters.written_bytes.get(),
             reads: self.counters.reads.get(),
             reads_joined: self.counters.reads_joined.get(),
+            overloaded: self.counters.overloaded.get(),
             tombstones: self.counters.tombstones.get(),
             tombstone_warnings: self.counters.tombstone_warnings.get(),
             tombstone_failures: self.counters.tombstone_failures.get(),

@@ -13,7 +13,8 @@
 //!    with too many the read fails, or its page is cut.
 
 use super::fill::reached;
-use super::{Shard, add};
+use super::write::Counted;
+use super::{READS_MAX, Shard, WAITING_READERS_MAX, add};
 use crate::cache::{Between, Finder, Key, Parts, Run, RunRows, is_judged, look};
 use crate::error::{Error, Hex, Result};
 use crate::page::{Cost, Page, PastTombstones, Read, rest_after};
@@ -24,6 +25,7 @@ use model::{
     TableId, Token, live_row, merge_rows,
 };
 use runtime::Break;
+use runtime::sync::Permit;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -222,19 +224,32 @@ impl Shard {
     /// Reads one page. Goes to the owner shard by itself.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::Corrupt`] naming the file, [`Error::Io`].
+    /// [`Error::Invalid`], [`Error::Overloaded`], [`Error::Corrupt`] naming the file, [`Error::Io`],
+    /// [`Error::TooManyTombstones`].
     ///
     /// # Cancellation
     /// Dropping it changes nothing; a block on its way is still put into the cache.
     pub async fn read(self: &Rc<Self>, read: Read) -> Result<Page> {
-        let owner = self.owner(model::token_of(&read.key));
-        if owner == self.id {
-            return self.read_here(&read).await;
-        }
-        crate::store::on_shard(owner, move |shard| async move { shard.read_here(&read).await }).await?
+        self.read_within(read, self.config.admission_timeout).await
     }
 
-    pub(crate) async fn read_here(&self, read: &Read) -> Result<Page> {
+    /// As [`read`](Self::read), but it waits for its turn for at most `within`. Once it is read, it takes as long as it takes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation
+    /// As [`read`](Self::read).
+    pub async fn read_within(self: &Rc<Self>, read: Read, within: Duration) -> Result<Page> {
+        let owner = self.owner(model::token_of(&read.key));
+        if owner == self.id {
+            return self.read_here(&read, within).await;
+        }
+        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, within).await };
+        crate::store::on_shard(owner, page).await?
+    }
+
+    pub(crate) async fn read_here(&self, read: &Read, within: Duration) -> Result<Page> {
         if read.limit_rows == 0 {
             return Err(Error::invalid("a page of no rows"));
         }
@@ -247,7 +262,7 @@ impl Shard {
         loop {
             let now_s = runtime::time::unix_seconds();
             let Some(same) = self.joined.find(token, read, now_s) else {
-                return self.read_leading(read, token, now_s).await;
+                return self.read_leading(read, token, now_s, within).await;
             };
             if let Some(outcome) = same.outcome().await {
                 add(&self.counters.reads_joined, 1);
@@ -257,8 +272,16 @@ impl Shard {
     }
 
     /// Reads a page; others may join once this has to wait.
-    async fn read_leading(&self, read: &Read, token: Token, now_s: u32) -> Result<Page> {
-        let mut page = pin!(self.read_alone(read, token, now_s));
+    async fn read_leading(&self, read: &Read, token: Token, now_s: u32, within: Duration) -> Result<Page> {
+        let mut page = pin!(async {
+            let turn = match self.reads.try_acquire(1) {
+                Some(turn) => turn,
+                None => self.count_refusal(self.turn_to_read(within).await)?,
+            };
+            let page = self.read_alone(read, token, now_s).await;
+            drop(turn);
+            page
+        });
         let mut leading = None;
         let outcome = poll_fn(|context| {
             let polled = page.as_mut().poll(context);
@@ -272,6 +295,19 @@ impl Shard {
             leading.end(&outcome);
         }
         outcome
+    }
+
+    /// Waits until fewer pages are being read.
+    async fn turn_to_read(&self, within: Duration) -> Result<Permit> {
+        let refused = |what: &str| Error::Overloaded {
+            what: format!("shard {} reads {READS_MAX} pages at once, {what}", self.id.0),
+        };
+        if self.waiting_readers.get() >= WAITING_READERS_MAX {
+            return Err(refused(&format!("and {WAITING_READERS_MAX} wait for that already")));
+        }
+        let _waiting = Counted::enter(&self.waiting_readers);
+        let turn = runtime::time::timeout(within, self.reads.acquire(1)).await;
+        turn.map_err(|_| refused("and none of them ended in time"))
     }
 
     async fn read_alone(&self, read: &Read, token: Token, now_s: u32) -> Result<Page> {

@@ -10,7 +10,7 @@
 
 use super::applied::Applied;
 use super::clock::Clock;
-use super::{Counters, Shard};
+use super::{Counters, READS_MAX, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::store::on_shard;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
 use model::{MutationRef, Schema, TableId};
-use runtime::sync::{Gate, Mutex, Notify};
+use runtime::sync::{Gate, Mutex, Notify, Semaphore};
 use runtime::{ShardId, TaskClass, disk};
 use sstable::BlockCache;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -112,11 +112,15 @@ impl Shard {
             flush_wanted: Notify::new(),
             flushed: Notify::new(),
             flush_trouble: RefCell::new(None),
+            shortage: Cell::new(None),
             closing: Cell::new(false),
+            close_begins: Notify::new(),
             ended: Cell::new(false),
             resharding: Cell::new(false),
             writers: Gate::new(),
             readers: Gate::new(),
+            reads: Semaphore::new(READS_MAX),
+            waiting_readers: Cell::new(0),
             joined: Rc::default(),
             poisoned: RefCell::new(None),
             clock: Clock::new(boot.timestamps_up_to),
@@ -249,6 +253,14 @@ impl Shard {
             offset: 0,
         });
         assert!(self.log.set(log).is_ok(), "the log is opened once");
+        if self.id == ShardId(0) {
+            let watch = runtime::spawn(
+                TaskClass::Maintenance,
+                "watch the free space",
+                Rc::clone(self).watch_space(),
+            );
+            self.workers.borrow_mut().push(watch);
+        }
         let applier = runtime::spawn(TaskClass::Request, "apply", Rc::clone(self).apply_groups());
         self.workers.borrow_mut().push(applier);
         Ok(())
@@ -261,6 +273,7 @@ impl Shard {
     /// Why not everything is flushed: the shard has ended all the same.
     pub(crate) async fn close_here(self: &Rc<Self>, flush: bool) -> Result<Option<u64>> {
         self.closing.set(true);
+        self.close_begins.notify_all();
         self.room.notify_all();
         self.writers.close().await;
         self.fills.close().await;

@@ -1,12 +1,13 @@
 //! The life of a write on its shard (DESIGN §5):
 //!
-//! 1. *Admission*: room in the shard's memory and log, or a wait of at most `admission_timeout` in a fair queue, or
-//!    [`Error::Overloaded`].
+//! 1. *Admission*: room in the shard's memory and log, or a wait of at most `admission_timeout`, or what the caller gives, in a
+//!    fair queue, or [`Error::Overloaded`].
 //! 2. *Log*: the mutation's bytes are copied once, into the open group.
 //! 3. *Apply*: when the group's synchronous write is done, its records go to the memtables in log order, so that no reader
 //!    sees what a crash could take back. In periodic mode this happens at once.
 //! 4. *Acknowledge*: in log order, after the apply.
 
+use super::space::Shortage;
 use super::{Shard, WAITING_WRITERS_MAX, add};
 use crate::config::SyncMode;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use commitlog::{AppendError, LogPosition};
 use model::{Mutation, MutationRef};
 use runtime::Break;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Applying this many records of one group, the task looks at the clock.
 const RECORDS_PER_BREATH: usize = 8;
@@ -29,11 +31,24 @@ impl Shard {
     /// Dropped before its record is in the log, nothing is written; afterwards the write goes on and its outcome is
     /// unknown to the caller.
     pub async fn apply(self: &Rc<Self>, mutation: Mutation) -> Result<()> {
+        self.apply_within(mutation, self.config.admission_timeout).await
+    }
+
+    /// As [`apply`](Self::apply), but it waits for room for at most `within`. Once there is room, the write takes as long as it
+    /// takes.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    ///
+    /// # Cancellation
+    /// As [`apply`](Self::apply).
+    pub async fn apply_within(self: &Rc<Self>, mutation: Mutation, within: Duration) -> Result<()> {
         let owner = self.owner(mutation.as_ref().token());
         if owner == self.id {
-            return self.apply_here(&mutation).await;
+            return self.apply_here(&mutation, within).await;
         }
-        crate::store::on_shard(owner, move |shard| async move { shard.apply_here(&mutation).await }).await?
+        let apply = move |shard: Rc<Shard>| async move { shard.apply_here(&mutation, within).await };
+        crate::store::on_shard(owner, apply).await?
     }
 
     /// Writes mutations of one shard, in their order, and waits for the last: together they cost the log one or few
@@ -59,7 +74,7 @@ impl Shard {
     pub(crate) async fn apply_all_here(self: &Rc<Self>, mutations: &[Mutation]) -> Result<()> {
         let mut last = None;
         for mutation in mutations {
-            last = Some(self.begin(mutation).await?);
+            last = Some(self.begin(mutation, self.config.admission_timeout).await?);
             runtime::breathe().await;
         }
         match last.flatten() {
@@ -68,15 +83,19 @@ impl Shard {
         }
     }
 
-    pub(crate) async fn apply_here(self: &Rc<Self>, mutation: &Mutation) -> Result<()> {
-        match self.begin(mutation).await? {
+    pub(crate) async fn apply_here(self: &Rc<Self>, mutation: &Mutation, within: Duration) -> Result<()> {
+        match self.begin(mutation, within).await? {
             Some(wait) => wait.await,
             None => Ok(()),
         }
     }
 
     /// Admits and logs a mutation. What it returns waits for the apply; `None` if it is applied already (periodic mode).
-    async fn begin(self: &Rc<Self>, mutation: &Mutation) -> Result<Option<super::applied::WaitApplied>> {
+    async fn begin(
+        self: &Rc<Self>,
+        mutation: &Mutation,
+        within: Duration,
+    ) -> Result<Option<super::applied::WaitApplied>> {
         let view = mutation.as_ref();
         let bytes = mutation.bytes().len();
         let max = self.config.largest_mutation();
@@ -92,10 +111,12 @@ impl Shard {
         );
         self.table(view.table())?;
         let _pass = self.writers.enter().ok_or(Error::Closed)?;
-        let position = match self.append_at_once(mutation.bytes())? {
-            Some(position) => position,
-            None => self.append_in_turn(mutation.bytes()).await?,
+        let appended = match self.append_at_once(mutation.bytes()) {
+            Ok(None) => self.append_in_turn(mutation.bytes(), within).await,
+            Ok(Some(position)) => Ok(position),
+            Err(error) => Err(error),
         };
+        let position = self.count_refusal(appended)?;
         add(&self.counters.writes, 1);
         add(&self.counters.written_bytes, bytes as u64);
         let at_once = matches!(self.config.sync, SyncMode::Periodic { .. }) || runtime::broken(Break::ApplyBeforeSync);
@@ -108,6 +129,13 @@ impl Shard {
         }
         self.reserved.set(self.reserved.get() + bytes);
         Ok(Some(self.applied.wait(position)))
+    }
+
+    /// Counts what is refused because something is full.
+    pub(super) fn count_refusal<T>(&self, result: Result<T>) -> Result<T> {
+        let refused = matches!(result, Err(Error::Overloaded { .. }));
+        add(&self.counters.overloaded, u64::from(refused));
+        result
     }
 
     /// Logs a record if nobody waits and there is room for it.
@@ -124,10 +152,13 @@ impl Shard {
 
     /// Waits for room in memory and in the log behind all who wait already, so that no write overtakes another, and logs the
     /// record.
-    async fn append_in_turn(&self, record: &[u8]) -> Result<LogPosition> {
+    async fn append_in_turn(&self, record: &[u8], within: Duration) -> Result<LogPosition> {
         if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
             return Err(Error::Overloaded {
-                what: format!("{WAITING_WRITERS_MAX} writers wait for room already"),
+                what: format!(
+                    "{WAITING_WRITERS_MAX} writers wait for room in the memtables and the log of shard {} already",
+                    self.id.0
+                ),
             });
         }
         let _waiting = Counted::enter(&self.waiting_writers);
@@ -146,7 +177,7 @@ impl Shard {
                 }
             }
         };
-        let appended = runtime::time::timeout(self.config.admission_timeout, wait).await;
+        let appended = runtime::time::timeout(within, wait).await;
         appended.unwrap_or_else(|_| {
             let trouble = self
                 .flush_trouble
@@ -168,7 +199,10 @@ impl Shard {
             self.seal_pinning(below);
         }
         if let Some(trouble) = self.log().blocked() {
-            let what = format!("the log of shard {} cannot grow: {trouble}", self.id.0);
+            let what = match std::error::Error::source(&trouble) {
+                Some(cause) => format!("the log of shard {} cannot grow: {cause}", self.id.0),
+                None => format!("the log of shard {} cannot grow: {trouble}", self.id.0),
+            };
             return Err(Error::Overloaded { what });
         }
         Ok(self.log().room(bytes).await?)
@@ -193,6 +227,14 @@ impl Shard {
 
     fn check_writable(&self) -> Result<()> {
         self.check_open()?;
+        if let Some(Shortage { free_bytes, kept_bytes }) = self.shortage.get() {
+            let dir = self.config.dir.display();
+            return Err(Error::Overloaded {
+                what: format!(
+                    "the disk of {dir} has {free_bytes} bytes free, and {kept_bytes} are kept back (`free_bytes_min`)"
+                ),
+            });
+        }
         match self
             .flush_trouble
             .borrow()
@@ -271,10 +313,10 @@ fn refused(error: AppendError) -> Error {
 }
 
 /// Counts one more for as long as it lives.
-struct Counted<'a>(&'a std::cell::Cell<usize>);
+pub(super) struct Counted<'a>(&'a std::cell::Cell<usize>);
 
 impl<'a> Counted<'a> {
-    fn enter(count: &'a std::cell::Cell<usize>) -> Counted<'a> {
+    pub(super) fn enter(count: &'a std::cell::Cell<usize>) -> Counted<'a> {
         count.set(count.get() + 1);
         Counted(count)
     }

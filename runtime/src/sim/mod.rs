@@ -35,7 +35,7 @@ use std::ops::Range;
 pub use client::{ClientSleep, client_now, client_sleep};
 pub(crate) use client::{now_ns, random_u64, unix_micros};
 pub use disk::{Faults, SimDisk};
-pub(crate) use disk::{File, create_dir_all, exists, link, list, remove, rename, sync_dir};
+pub(crate) use disk::{File, create_dir_all, exists, link, list, remove, rename, space, sync_dir};
 pub use driver::Sim;
 pub(crate) use shard::Shard;
 pub use stats::SimStats;

@@ -9,7 +9,7 @@ use super::Shard;
 use super::flights::Keep;
 use super::op::{Descriptor, Failure, How, Op, Output};
 use crate::context;
-use crate::disk::{Buf, CreateOptions, Entry, ReadBuf};
+use crate::disk::{Buf, CreateOptions, Entry, ReadBuf, Space};
 use crate::error::Error;
 use crate::names::blocks_around;
 
@@ -240,5 +240,14 @@ pub(crate) async fn list(shard: &Rc<Shard>, dir: &Path) -> Result<Vec<Entry>, Er
     match ask(shard, dir, Op::List { path: name }).await? {
         Output::Entries(entries) => Ok(entries),
         _ => unreachable!("list gives entries"),
+    }
+}
+
+/// As [`crate::disk::space`].
+pub(crate) async fn space(shard: &Rc<Shard>, dir: &Path) -> Result<Space, Error> {
+    let name = dir.to_path_buf();
+    match ask(shard, dir, Op::Space { path: name }).await? {
+        Output::Space(space) => Ok(space),
+        _ => unreachable!("space gives space"),
     }
 }

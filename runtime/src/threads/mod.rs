@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-pub(crate) use file::{File, create_dir_all, exists, link, list, remove, rename, sync_dir};
+pub(crate) use file::{File, create_dir_all, exists, link, list, remove, rename, space, sync_dir};
 pub(crate) use op::make_direct;
 pub(crate) use serve::seeds;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::aligned::AlignedBuf;
-use crate::disk::{BLOCK, Entry};
+use crate::disk::{BLOCK, Entry, Space};
 use crate::names;
 
 /// How much of a file is filled with zeros at once, where the file system can't allocate.
@@ -88,6 +88,9 @@ pub(super) enum Op {
     List {
         path: PathBuf,
     },
+    Space {
+        path: PathBuf,
+    },
 }
 
 /// What an operation gives.
@@ -98,6 +101,7 @@ pub(super) enum Output {
     Len(u64),
     Found(bool),
     Entries(Vec<Entry>),
+    Space(Space),
 }
 
 /// Why an operation failed: what was tried, and what the system said.
@@ -129,6 +133,7 @@ impl Op {
             Op::SyncDir { .. } => "sync directory",
             Op::Exists { .. } => "stat",
             Op::List { .. } => "list",
+            Op::Space { .. } => "ask for the space of",
         }
     }
 
@@ -165,6 +170,7 @@ impl Op {
             Op::SyncDir { path } => File::open(path).and_then(|dir| dir.sync_all()).map(unit),
             Op::Exists { path } => path.try_exists().map(Output::Found),
             Op::List { path } => names::list(&path).map(Output::Entries),
+            Op::Space { path } => names::space(&path).map(Output::Space),
         };
         result.map_err(|error| (name, error))
     }

@@ -17,7 +17,7 @@ use glommio::io::{Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
 
 use super::{InFlight, Shard};
 use crate::context;
-use crate::disk::{BLOCK, Buf, CreateOptions, Entry, ReadBuf};
+use crate::disk::{BLOCK, Buf, CreateOptions, Entry, ReadBuf, Space};
 use crate::error::Error;
 use crate::names;
 use crate::sync::{OneshotReceiver, OneshotSender, oneshot};
@@ -393,4 +393,9 @@ pub(crate) async fn exists(shard: &Rc<Shard>, path: &Path) -> Result<bool, Error
 pub(crate) async fn list(shard: &Rc<Shard>, dir: &Path) -> Result<Vec<Entry>, Error> {
     let name = dir.to_path_buf();
     blocking(shard, "list", dir, move || names::list(&name)).await
+}
+
+pub(crate) async fn space(shard: &Rc<Shard>, dir: &Path) -> Result<Space, Error> {
+    let name = dir.to_path_buf();
+    blocking(shard, "ask for the space of", dir, move || names::space(&name)).await
 }

@@ -20,7 +20,7 @@ use glommio::channels::shared_channel::ConnectedSender;
 use glommio::timer::Timer;
 use parking_lot::Mutex;
 
-pub(crate) use file::{DmaBuf, DmaRead, File, create_dir_all, exists, link, list, remove, rename, sync_dir};
+pub(crate) use file::{DmaBuf, DmaRead, File, create_dir_all, exists, link, list, remove, rename, space, sync_dir};
 pub(crate) use serve::seeds;
 
 use crate::context::{Context, ShardId};

@@ -88,6 +88,7 @@ fn shard(of: &ShardStatistics, recoveries: &[Recovery]) -> Value {
         "written_bytes": of.written_bytes,
         "reads": of.reads,
         "reads_joined": of.reads_joined,
+        "overloaded": of.overloaded,
         "tombstones": of.tombstones,
         "tombstone_warnings": of.tombstone_warnings,
         "tombstone_failures": of.tombstone_failures,

@@ -12,7 +12,7 @@ use super::Inode;
 use super::names::normal;
 use super::op::{Fault, Op, Output};
 use crate::context;
-use crate::disk::{Buf, CreateOptions, Entry, ReadBuf};
+use crate::disk::{Buf, CreateOptions, Entry, ReadBuf, Space};
 use crate::error::Error;
 
 /// An open file of one boot of one shard.
@@ -310,5 +310,14 @@ pub(crate) async fn list(shard: &Rc<Shard>, dir: &Path) -> Result<Vec<Entry>, Er
     match ask(shard, dir, &name, Op::List { path: name.clone() }).await? {
         Output::Entries(entries) => Ok(entries),
         _ => unreachable!("list gives entries"),
+    }
+}
+
+/// As [`crate::disk::space`].
+pub(crate) async fn space(shard: &Rc<Shard>, dir: &Path) -> Result<Space, Error> {
+    let name = name_of("space", dir)?;
+    match ask(shard, dir, &name, Op::Space).await? {
+        Output::Space(space) => Ok(space),
+        _ => unreachable!("space gives space"),
     }
 }

@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-pub(crate) use file::{File, create_dir_all, exists, link, list, remove, rename, sync_dir};
+pub(crate) use file::{File, create_dir_all, exists, link, list, remove, rename, space, sync_dir};
 pub use outside::SimDisk;
 
 use self::contents::{Contents, PAGE};
@@ -209,6 +209,7 @@ impl Disk {
             Ok(Output::Bytes(bytes)) => bytes.len() as u64,
             Ok(Output::Entries(entries)) => entries.len() as u64,
             Ok(Output::Found(found)) => u64::from(*found),
+            Ok(Output::Space(space)) => space.free_bytes,
             Ok(Output::Unit | Output::Opened(_)) => 0,
             Err(Fault::Errno(errno)) => 1 << 32 | *errno as u64,
             Err(Fault::Eof) => 2 << 32,

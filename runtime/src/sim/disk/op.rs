@@ -8,7 +8,10 @@ use super::super::stats::SimStats;
 use super::contents::Contents;
 use super::names::Target;
 use super::{Inode, State, whole_pages};
-use crate::disk::{Buf, Entry};
+use crate::disk::{Buf, Entry, Space};
+
+/// The size that a disk without a limit tells.
+const UNLIMITED_BYTES: u64 = 1 << 50;
 
 pub(in crate::sim) enum Op {
     Create {
@@ -61,6 +64,7 @@ pub(in crate::sim) enum Op {
     List {
         path: String,
     },
+    Space,
 }
 
 pub(in crate::sim) enum Output {
@@ -69,6 +73,7 @@ pub(in crate::sim) enum Output {
     Opened(Rc<Inode>),
     Found(bool),
     Entries(Vec<Entry>),
+    Space(Space),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +100,7 @@ impl Op {
             Op::SyncDir { .. } => "sync_dir",
             Op::Exists { .. } => "exists",
             Op::List { .. } => "list",
+            Op::Space => "space",
         }
     }
 
@@ -113,6 +119,7 @@ impl Op {
             Op::SyncDir { .. } => 11,
             Op::Exists { .. } => 12,
             Op::List { .. } => 13,
+            Op::Space => 14,
         }
     }
 
@@ -162,7 +169,7 @@ impl Op {
             Op::Remove { .. } => &mut stats.removes,
             Op::CreateDirs { .. } => &mut stats.create_dirs,
             Op::SyncDir { .. } => &mut stats.dir_syncs,
-            Op::Exists { .. } | Op::List { .. } => &mut stats.lookups,
+            Op::Exists { .. } | Op::List { .. } | Op::Space => &mut stats.lookups,
         };
         *count += 1;
     }
@@ -197,6 +204,7 @@ impl Op {
                 | Op::SyncDir { .. }
                 | Op::Exists { .. }
                 | Op::List { .. }
+                | Op::Space
         )
     }
 }
@@ -318,6 +326,14 @@ impl State {
             Op::SyncDir { path, upto } => {
                 self.names.sync(&path, upto).map_err(Fault::Errno)?;
                 Ok(Output::Unit)
+            }
+            Op::Space => {
+                // Without a limit there is as much as nobody writes.
+                let total_bytes = self.capacity.unwrap_or(UNLIMITED_BYTES);
+                Ok(Output::Space(Space {
+                    total_bytes,
+                    free_bytes: total_bytes.saturating_sub(self.used.get()),
+                }))
             }
             Op::Exists { path } => Ok(Output::Found(self.names.find(&path).is_some())),
             Op::List { path } => {
