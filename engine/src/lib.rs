@@ -24,7 +24,7 @@ mod stats;
 mod store;
 mod table;
 
-pub use config::{Body, Config, SyncMode};
+pub use config::{Body, Config, Size, SyncMode};
 pub use copy_table::CopiedTable;
 pub use error::{Error, ErrorKind, Result};
 pub use page::{Cost, Page, PastTombstones, Read};

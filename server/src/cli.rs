@@ -1,7 +1,8 @@
 //! The command line: names, options and the help that teaches them.
 
-use crate::{output::Format, size::Size, time_text::Timestamp};
+use crate::{output::Format, time_text::Timestamp};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use engine::Size;
 use messages::MessageId;
 use scrollback_server::load::CHANNELS;
 use std::path::{Path, PathBuf};
@@ -69,8 +70,12 @@ pub struct Place {
 /// The store that a command opens.
 #[derive(Args, Debug, Clone)]
 pub struct Data {
-    #[command(flatten)]
-    pub place: Place,
+    /// The store's directory.
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub data: Option<PathBuf>,
+    /// A configuration file, TOML, as `docs/config.toml` has it. What is given here wins over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Open the store with so many shards from now on, one core and one thread each, 1 to 64. Default: as many as it has, and
     /// for a new store as many as there are cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -80,9 +85,9 @@ pub struct Data {
 impl Data {
     /// The store in `dir`, with the shards that it has.
     pub fn of(dir: &Path) -> Data {
-        let data = dir.to_owned();
         Data {
-            place: Place { data },
+            data: Some(dir.to_owned()),
+            config: None,
             shards: None,
         }
     }
@@ -113,9 +118,10 @@ pub struct Import {
     /// The instant from which a new store's ids count, as 2015-01-01T00:00:00Z; of an existing store, it must be its own.
     #[arg(long, value_name = "RFC3339")]
     pub epoch: Option<Timestamp>,
-    /// Memory for recent writes, per shard, after which they are written to a table file: 1MiB, 64MiB, …
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
-    pub memtable_bytes: Size,
+    /// Memory for recent writes, per shard, after which they are written to a table file: 1MiB, … Default: 64MiB, or what the
+    /// configuration file says.
+    #[arg(long, value_name = "SIZE")]
+    pub memtable_bytes: Option<Size>,
     /// Leave out bad lines instead of refusing the file; each is named on standard error.
     #[arg(long)]
     pub skip_bad: bool,

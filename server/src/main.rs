@@ -13,7 +13,6 @@ mod output;
 mod progress;
 mod scratch;
 mod session;
-mod size;
 mod time_text;
 
 use clap::Parser;

@@ -59,7 +59,7 @@ pub fn take(args: cli::Snapshot, format: Format) -> Done {
 pub fn backup(args: cli::Backup, format: Format) -> Done {
     let snapshots = session::with_store(&args.data, async |messages| {
         // One that was cut off has left its snapshot.
-        remove(&args.data.place.data.join("snapshots").join(OF_BACKUP))?;
+        remove(&session::config(&args.data)?.dir.join("snapshots").join(OF_BACKUP))?;
         Ok(messages.store().snapshot(OF_BACKUP).await?)
     });
     let Snapshot { path, bytes, .. } = snapshots?;
@@ -76,9 +76,8 @@ pub fn restore(args: cli::Restore, format: Format) -> Done {
         return restore_table(&args, table, new_name, format);
     }
     let bar = progress::read("copying");
-    let copied = copy(&args.from, &args.data.place.data, Purpose::Restore, |_, len| {
-        bar.inc(len)
-    });
+    let to = session::config(&args.data)?.dir;
+    let copied = copy(&args.from, &to, Purpose::Restore, |_, len| bar.inc(len));
     bar.finish_and_clear();
     tell(copied?, format)
 }

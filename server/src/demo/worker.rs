@@ -7,17 +7,13 @@ use crate::{
     in_flight::join_all,
     session,
 };
-use engine::Config;
 use messages::{History, MessageId, Messages, NameKind, Options};
 use scrollback_server::load::{Client, Op, Told, author_name, channel_name};
 use std::io::Write;
 
 /// Runs until it is killed.
 pub fn run(args: cli::DemoWorker) -> Done {
-    let config = Config {
-        memtable_bytes: args.memtable_bytes.as_usize(),
-        ..session::config(&args.data)
-    };
+    let config = session::config(&args.data)?.memtable_bytes(args.memtable_bytes.as_usize());
     session::with_config(config, Options::default(), async |messages| {
         let channels = (0..args.channels).map(|channel| messages.intern(NameKind::Channel, channel_name(channel)));
         let channels = join_all(channels).await?;

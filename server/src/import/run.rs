@@ -16,7 +16,7 @@ use crate::{
     output::{Format, Output},
     progress, session,
 };
-use engine::{Config, is_store};
+use engine::is_store;
 use messages::{Epoch, Import, MessageId, Messages, NameKind, Options};
 use runtime::{
     sync::{OneshotReceiver, OneshotSender, oneshot},
@@ -56,10 +56,10 @@ struct Summary {
 
 /// `scrollback import`
 pub fn run(args: cli::Import, format: Format) -> Done {
-    let config = Config {
-        memtable_bytes: args.memtable_bytes.as_usize(),
-        ..session::config(&args.data)
-    };
+    let mut config = session::config(&args.data)?;
+    if let Some(size) = args.memtable_bytes {
+        config.memtable_bytes = size.as_usize();
+    }
     config.validate().map_err(Failure::usage)?;
     let options = Options {
         epoch_ms: args.epoch.map(|epoch| epoch.0),

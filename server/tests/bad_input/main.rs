@@ -235,3 +235,72 @@ fn bad_arguments() {
         assert!(!new.exists());
     }
 }
+
+#[test]
+fn bad_configurations() {
+    let folder = folder("bad-configurations-");
+    let (store, _) = closed_store(folder.path(), "store");
+    let dir = format!("dir = {:?}\n", text(&store));
+    let of_store = |settings: &str| (dir.clone() + settings).into_bytes();
+    let files: [(&str, Vec<u8>, &'static str); 12] = [
+        ("empty", Vec::new(), "dir, the store's directory, is missing"),
+        ("no-utf8", b"dir = \"\xff\"".to_vec(), "read of the configuration"),
+        ("no-toml", of_store("shards 3"), "line 2: "),
+        ("twice", of_store("pin = true\npin = true"), "line 3: "),
+        ("huge", vec![b'#'; (1 << 20) + 1], "this is no configuration"),
+        (
+            "deep",
+            of_store(&("pin = ".to_owned() + &"[".repeat(100_000))),
+            "line 2: ",
+        ),
+        (
+            "unknown",
+            of_store("compaction = 1"),
+            "line 2: there is no setting \"compaction\"; there are shards, ",
+        ),
+        ("near", of_store("log_bytes = 1"), "did you mean \"log_bytes_max\"?"),
+        (
+            "no-shards",
+            of_store("shards = 0"),
+            "the number of shards is 0; it must lie between 1 and 64",
+        ),
+        ("many-shards", of_store("shards = 1000"), "the number of shards is 1000"),
+        ("kind", of_store("pin = 1"), "line 2: pin: it is true or false"),
+        (
+            "segment",
+            of_store("log_segment_bytes = 1000000"),
+            "log_segment_bytes is 1000000; it must be a multiple of 4096, the next is 1003520",
+        ),
+    ];
+    let mut rows = Vec::new();
+    for (name, bytes, says) in &files {
+        let file = write(folder.path().join(name).with_extension("toml"), bytes);
+        rows.push(row(
+            1,
+            says,
+            ["history", "--config", text(&file), "--channel", "#c", "--all"].map(OsString::from),
+        ));
+    }
+    let missing = folder.path().join("missing.toml");
+    rows.push(row(
+        1,
+        "read of the configuration",
+        ["history", "--config", text(&missing), "--channel", "#c", "--all"].map(OsString::from),
+    ));
+    rows.push(row(
+        2,
+        "--data <DIR>",
+        ["history", "--channel", "#c", "--all"].map(OsString::from),
+    ));
+    check_rows(&store, &rows);
+
+    // A good one says where the store is; what the command line says wins.
+    let said = of_store("shards = 2\nlog_segment_bytes = \"1MiB\"\nlog_bytes_max = \"64MiB\"\n");
+    let good = write(folder.path().join("good.toml"), &said);
+    let shards = |more: &[&str]| {
+        let told = stdout_of([&["stats", "--config", text(&good), "--format", "jsonl"], more].concat());
+        told.matches("\"shard\":").count()
+    };
+    assert_eq!(shards(&[]), 2);
+    assert_eq!(shards(&["--shards", "3"]), 3);
+}

@@ -1,90 +1,129 @@
 //! How a store is opened.
 
+mod file;
+mod setting;
+mod size;
+
+pub use size::Size;
+
 pub use commitlog::SyncMode;
 use commitlog::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_STEP, SEGMENTS_MAX, SEGMENTS_MIN};
 pub use runtime::BodyKind as Body;
+use setting::{Said, Setting};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// No store has more shards.
 pub(crate) const SHARDS_MAX: u16 = 64;
 /// No mutation is larger, whatever the log takes.
 const MUTATION_BYTES_MAX: usize = 16 << 20;
 
-/// Settings of a store. Sizes are in bytes.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The store's directory; created if it does not exist.
-    pub dir: PathBuf,
-    /// Number of shards, 1 to 64; `None`: as many as the store has, and for a new one as many as there are CPU cores that the
+/// Declares the settings once: fields with their defaults, the methods that set them, and what a configuration file calls them.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr,)+) => {
+        /// Settings of a store. Sizes are in bytes.
+        ///
+        /// Made in code, field by field or by the methods of the same names, or read from a [file](Config::from_toml):
+        ///
+        /// ```
+        /// use scrollback_engine::Config;
+        ///
+        /// let config = Config::new("./store").shards(Some(2)).memtable_bytes(32 << 20);
+        /// let same = Config::from_toml("dir = './store'\nshards = 2\nmemtable_bytes = '32MiB'")?;
+        /// assert_eq!(config, same);
+        /// # Ok::<(), scrollback_engine::Error>(())
+        /// ```
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct Config {
+            /// The store's directory; created if it does not exist.
+            pub dir: PathBuf,
+            $($(#[doc = $doc])+ pub $name: $kind,)+
+        }
+
+        impl Config {
+            /// The defaults, for the store in `dir`.
+            #[must_use]
+            pub fn new(dir: impl Into<PathBuf>) -> Config {
+                Config { dir: dir.into(), $($name: $default,)+ }
+            }
+
+            $($(#[doc = $doc])+ #[must_use] pub fn $name(mut self, $name: $kind) -> Config {
+                self.$name = $name;
+                self
+            })+
+        }
+
+        /// What a configuration file calls the settings, `dir` excepted, in their order.
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+        /// What is said about each, line by line.
+        #[cfg(test)]
+        const DOCS: &[&[&str]] = &[$(&[$($doc),+]),+];
+
+        /// Sets what a file calls `name` to what it says; `None`: there is no such setting.
+        fn set(config: &mut Config, name: &str, said: &Said<'_>) -> Option<Result<(), String>> {
+            match name {
+                $(stringify!($name) => Some(Setting::read(said).map(|value| config.$name = value)),)+
+                _ => None,
+            }
+        }
+
+        /// The settings as a file says them, in their order; `None`: only by leaving them out.
+        #[cfg(test)]
+        fn said(config: &Config) -> Vec<Option<String>> {
+            vec![$(config.$name.say()),+]
+        }
+    };
+}
+
+settings! {
+    /// Number of shards, 1 to 64; left out: as many as the store has, and for a new one as many as there are CPU cores that the
     /// process may use. With another number than before, opening replays and flushes the logs of all shards, and the shards
     /// share the older table files.
-    pub shards: Option<usize>,
+    shards: Option<usize> = None,
     /// Whether each shard's thread is pinned to a core of its own. Default: true.
-    pub pin: bool,
-    /// What the shards run on; `None`, the default: io_uring, or plain threads where io_uring or direct I/O is not to be had. The
-    /// log says so then. Plain threads make the same promises, and take more CPU to read from disk.
-    pub body: Option<Body>,
+    pin: bool = true,
+    /// What the shards run on, "uring" or "threads"; left out: io_uring, or plain threads where io_uring or direct I/O is not to be
+    /// had. The log says so then. Plain threads make the same promises, and take more CPU to read from disk.
+    body: Option<Body> = None,
     /// Memory of a shard's memtables before one is flushed. Default 64 MiB, minimum 64 KiB. Twice as much is the most that
     /// unflushed rows may take: then writers wait.
-    pub memtable_bytes: usize,
+    memtable_bytes: usize = 64 << 20,
     /// Memory of a shard's cache of decompressed sstable blocks. Default 64 MiB.
-    pub block_cache_bytes: usize,
+    block_cache_bytes: usize = 64 << 20,
     /// Memory of a shard's cache of merged rows: the newest of its active partitions, which a flush keeps there. Default 64 MiB;
     /// 0: none. One partition takes an eighth of it at most, and never more than 256 KiB.
-    pub row_cache_bytes: usize,
-    /// When a write is acknowledged. Default: after its group's synchronous write.
-    pub sync: SyncMode,
+    row_cache_bytes: usize = 64 << 20,
+    /// When a write is acknowledged: after its group's synchronous write, "group", the default; or at once, with a sync at least
+    /// every so often, "periodic 10ms": a crash may take back that much.
+    sync: SyncMode = SyncMode::Group,
     /// Length of a log segment: a multiple of 4096, from 16 KiB to 1 GiB. Default 32 MiB.
-    pub log_segment_bytes: u32,
+    log_segment_bytes: u32 = 32 << 20,
     /// What a shard's log takes on disk at most: 4 to 60,000 segments. Tables are flushed when three quarters of it are in use.
     /// Default 512 MiB.
-    pub log_bytes_max: u64,
-    /// Largest mutation: from 1 KiB to half a log segment less 64 bytes, and to 16 MiB. Default: as large as a segment of the
+    log_bytes_max: u64 = 512 << 20,
+    /// Largest mutation: from 1 KiB to half a log segment less 64 bytes, and to 16 MiB. Left out: as large as a segment of the
     /// log takes, 16 MiB less 64 bytes with the default one.
-    pub mutation_bytes_max: Option<usize>,
+    mutation_bytes_max: Option<usize> = None,
     /// A page that meets more tombstones than this is warned about, in tables that have no threshold of their own. Default
     /// 1,000. What is counted: [`Cost::tombstones`](crate::Cost::tombstones).
-    pub tombstone_warn_threshold: u32,
+    tombstone_warn_threshold: u32 = 1000,
     /// A page that meets more tombstones than this ends ([`PastTombstones`](crate::PastTombstones)), in tables that have no
     /// threshold of their own. Default 100,000, minimum 1.
-    pub tombstone_failure_threshold: u32,
+    tombstone_failure_threshold: u32 = 100_000,
     /// Space of the store's file system that is kept back: with less of it free, writes are refused as overloaded, until there is
-    /// more. Bytes; `None`, the default: a twentieth of the file system, 1 GiB at most. 0: none.
-    pub free_bytes_min: Option<u64>,
+    /// more. Left out: a twentieth of the file system, 1 GiB at most. 0: none.
+    free_bytes_min: Option<u64> = None,
     /// How long a writer waits for room, and a reader for its turn, before it is refused as overloaded. Default 10 s.
-    pub admission_timeout: std::time::Duration,
+    admission_timeout: Duration = Duration::from_secs(10),
     /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.
-    pub block_bytes: usize,
+    block_bytes: usize = 16 << 10,
     /// Memory of a shard that the kernel reads into and writes from, 256 KiB to 16 MiB; less where the limit of locked memory
     /// allows less. Default 16 MiB. Plain threads do without.
-    pub io_memory_bytes: usize,
+    io_memory_bytes: usize = 16 << 20,
 }
 
 impl Config {
-    /// The defaults, for the store in `dir`.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Config {
-        Config {
-            dir: dir.into(),
-            shards: None,
-            pin: true,
-            body: None,
-            memtable_bytes: 64 << 20,
-            block_cache_bytes: 64 << 20,
-            row_cache_bytes: 64 << 20,
-            sync: SyncMode::Group,
-            log_segment_bytes: 32 << 20,
-            log_bytes_max: 512 << 20,
-            mutation_bytes_max: None,
-            tombstone_warn_threshold: 1000,
-            tombstone_failure_threshold: 100_000,
-            free_bytes_min: None,
-            admission_timeout: std::time::Duration::from_secs(10),
-            block_bytes: 16 << 10,
-            io_memory_bytes: 16 << 20,
-        }
-    }
-
     /// The largest mutation that a store of this configuration takes, bytes.
     #[must_use]
     pub fn largest_mutation(&self) -> usize {
