@@ -39,12 +39,27 @@ pub struct Latency {
 }
 
 impl Latency {
-    pub(crate) fn add(&mut self, us: u64) {
+    /// Counts one.
+    pub fn add(&mut self, us: u64) {
         self.count += 1;
         self.total_us += us;
         self.max_us = self.max_us.max(us);
         let bucket = (u64::BITS - us.leading_zeros()) as usize;
         self.buckets[bucket.min(self.buckets.len() - 1)] += 1;
+    }
+
+    /// A bound in microseconds below which `part` of them, from 0 to 1, lie; it is twice as large as need be at most. 0 if there
+    /// were none.
+    pub fn below_us(&self, part: f64) -> u64 {
+        let wanted = (self.count as f64 * part).ceil() as u64;
+        let mut counted = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            counted += count;
+            if counted >= wanted && counted > 0 {
+                return self.max_us.min(1 << bucket);
+            }
+        }
+        self.max_us
     }
 
     /// The mean in microseconds; 0 if there were none.
@@ -77,5 +92,8 @@ mod tests {
             (1, 1, 2, 1)
         );
         assert_eq!((latency.buckets[23], latency.count, latency.max_us), (1, 6, 1 << 40));
+        let below = [0.0, 0.5, 0.83, 1.0].map(|part| latency.below_us(part));
+        assert_eq!(below, [1, 4, 8, 1 << 23]);
+        assert_eq!(Latency::default().below_us(0.99), 0);
     }
 }

@@ -124,6 +124,12 @@ impl Page {
         self.slots.is_empty()
     }
 
+    /// Bytes of its rows: clustering keys and bodies.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The row at `index`: its clustering bytes and its live cells.
     #[must_use]
     pub fn row(&self, index: usize) -> Option<(&[u8], RowRef<'_>)> {

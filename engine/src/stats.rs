@@ -1,5 +1,7 @@
 //! Figures of a store.
 
+use crate::hot::Hottest;
+use commitlog::Latency;
 use std::path::PathBuf;
 
 /// What one shard has done since the store was opened, and what it holds.
@@ -59,6 +61,12 @@ pub struct ShardStatistics {
     pub row_cache_fills_stale: u64,
     /// Bytes of the log's segments.
     pub log_bytes: u64,
+    /// Times of pages, from their arrival on the shard.
+    pub read_us: Latency,
+    /// Times of writes, from their arrival on the shard to their acknowledgement.
+    pub write_us: Latency,
+    /// The partitions that the shard works for most.
+    pub hottest: Hottest,
     /// The log's own figures.
     pub log: commitlog::LogStats,
     /// The runtime's figures: device operations, passes of the reactor, the longest stall.
@@ -78,4 +86,317 @@ pub struct Recovery {
     pub torn: Option<(PathBuf, u64)>,
     /// Time it took, flush included, microseconds.
     pub micros: u64,
+}
+
+/// What a figure is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FigureKind {
+    /// It only grows.
+    Counter,
+    /// It is what it is now.
+    Gauge,
+    /// A time in microseconds that it is now.
+    GaugeMicros,
+}
+
+/// One number of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Figure {
+    /// Its name, in small letters and underscores, with its unit.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: FigureKind,
+    /// What it counts, in a sentence.
+    pub help: &'static str,
+    /// Its value.
+    pub value: u64,
+}
+
+impl ShardStatistics {
+    /// All numbers, in the order in which they are told.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        use FigureKind::{Counter, Gauge, GaugeMicros};
+        let of = |name, kind, help, value| Figure {
+            name,
+            kind,
+            help,
+            value,
+        };
+        let runtime = &self.runtime;
+        vec![
+            of("writes", Counter, "Mutations logged.", self.writes),
+            of(
+                "written_bytes",
+                Counter,
+                "Bytes of mutations logged.",
+                self.written_bytes,
+            ),
+            of(
+                "writers_waiting",
+                Gauge,
+                "Writers that wait for room, the log or the apply.",
+                self.writers_waiting,
+            ),
+            of("reads", Counter, "Pages read.", self.reads),
+            of(
+                "reads_joined",
+                Counter,
+                "Pages of an identical read that was under way.",
+                self.reads_joined,
+            ),
+            of(
+                "overloaded",
+                Counter,
+                "Reads and writes refused because something was full.",
+                self.overloaded,
+            ),
+            of("tombstones", Counter, "Tombstones that pages met.", self.tombstones),
+            of(
+                "tombstone_warnings",
+                Counter,
+                "Pages that met many tombstones.",
+                self.tombstone_warnings,
+            ),
+            of(
+                "tombstone_failures",
+                Counter,
+                "Pages that failed, or were cut, by too many.",
+                self.tombstone_failures,
+            ),
+            of("memtable_bytes", Gauge, "Memory of the memtables.", self.memtable_bytes),
+            of("flushes", Counter, "Memtables flushed.", self.flushes),
+            of(
+                "flushed_bytes",
+                Counter,
+                "Bytes of the sstables that flushes wrote.",
+                self.flushed_bytes,
+            ),
+            of(
+                "flush_failures",
+                Counter,
+                "Flushes that failed and were tried again.",
+                self.flush_failures,
+            ),
+            of("sstables", Gauge, "Sstables.", self.sstables),
+            of("sstable_bytes", Gauge, "Their bytes.", self.sstable_bytes),
+            of("rows_on_disk", Gauge, "Rows in them.", self.rows_on_disk),
+            of(
+                "cache_hits",
+                Counter,
+                "Blocks found in the block cache.",
+                self.cache_hits,
+            ),
+            of("cache_misses", Counter, "Blocks not found there.", self.cache_misses),
+            of("cache_bytes", Gauge, "Bytes in the block cache.", self.cache_bytes),
+            of(
+                "row_cache_hits",
+                Counter,
+                "Pages for which no sstable was asked.",
+                self.row_cache_hits,
+            ),
+            of(
+                "row_cache_misses",
+                Counter,
+                "Pages that had to ask sstables.",
+                self.row_cache_misses,
+            ),
+            of(
+                "row_cache_bytes",
+                Gauge,
+                "Bytes in the row cache.",
+                self.row_cache_bytes,
+            ),
+            of(
+                "row_cache_partitions",
+                Gauge,
+                "Partitions in the row cache.",
+                self.row_cache_partitions,
+            ),
+            of(
+                "row_cache_fills",
+                Counter,
+                "Pages whose rows went into it.",
+                self.row_cache_fills,
+            ),
+            of(
+                "row_cache_fills_stale",
+                Counter,
+                "Pages whose rows did not.",
+                self.row_cache_fills_stale,
+            ),
+            of("log_bytes", Gauge, "Bytes of the log's segments.", self.log_bytes),
+            of(
+                "log_groups",
+                Counter,
+                "Groups of records written to the log.",
+                self.log.groups,
+            ),
+            of(
+                "log_written_bytes",
+                Counter,
+                "Bytes of these groups.",
+                self.log.written_bytes,
+            ),
+            of(
+                "device_reads",
+                Counter,
+                "Reads sent to the device.",
+                runtime.device_reads,
+            ),
+            of(
+                "device_read_bytes",
+                Counter,
+                "Bytes that they brought.",
+                runtime.read_bytes,
+            ),
+            of(
+                "device_writes",
+                Counter,
+                "Writes sent to the device.",
+                runtime.device_writes,
+            ),
+            of(
+                "device_written_bytes",
+                Counter,
+                "Bytes that they carried.",
+                runtime.written_bytes,
+            ),
+            of("syncs", Counter, "Syncs of files and directories.", runtime.syncs),
+            of(
+                "request_cpu_us",
+                Counter,
+                "Microseconds of computing for requests.",
+                runtime.request_ns / 1000,
+            ),
+            of(
+                "background_cpu_us",
+                Counter,
+                "Microseconds of computing in the background.",
+                runtime.background_ns / 1000,
+            ),
+            of(
+                "stall_max",
+                GaugeMicros,
+                "The longest time that a task has kept the shard.",
+                runtime.stall_max_us,
+            ),
+        ]
+    }
+}
+
+/// The figures in Prometheus' text format, version 0.0.4, with the shard as a label: figures, times as histograms, and the hottest
+/// partitions. Times are in seconds.
+#[must_use]
+pub fn prometheus(shards: &[ShardStatistics]) -> String {
+    let mut text = String::new();
+    let figures: Vec<Vec<Figure>> = shards.iter().map(ShardStatistics::figures).collect();
+    for (at, figure) in figures.first().into_iter().flatten().enumerate() {
+        let (suffix, kind) = match figure.kind {
+            FigureKind::Counter => ("_total", "counter"),
+            FigureKind::Gauge => ("", "gauge"),
+            FigureKind::GaugeMicros => ("_seconds", "gauge"),
+        };
+        let name = format!("scrollback_{}{suffix}", figure.name);
+        head(&mut text, &name, figure.help, kind);
+        for (shard, figures) in shards.iter().zip(&figures) {
+            let value = figures[at].value;
+            let value = match figure.kind {
+                FigureKind::GaugeMicros => seconds(value),
+                FigureKind::Counter | FigureKind::Gauge => value.to_string(),
+            };
+            line(&mut text, &name, &format!("shard=\"{}\"", shard.shard), &value);
+        }
+    }
+    histogram(
+        &mut text,
+        "scrollback_read_seconds",
+        "Pages, from their arrival on the shard.",
+        shards,
+        |of| &of.read_us,
+    );
+    let help = "Writes, from their arrival on the shard to their acknowledgement.";
+    histogram(&mut text, "scrollback_write_seconds", help, shards, |of| &of.write_us);
+    let help = "Writes of the log's groups, to the device and back.";
+    histogram(&mut text, "scrollback_log_write_seconds", help, shards, |of| {
+        &of.log.odsync_us
+    });
+    let name = "scrollback_hot_partition";
+    head(
+        &mut text,
+        name,
+        "What the hottest partitions took of late, estimated from a sample.",
+        "gauge",
+    );
+    for of in shards {
+        let lists = [
+            ("reads", &of.hottest.reads),
+            ("writes", &of.hottest.writes),
+            ("bytes", &of.hottest.bytes),
+        ];
+        for (by, list) in lists {
+            for hot in list {
+                let labels = format!(
+                    "shard=\"{}\",by=\"{by}\",table=\"{}\",key=\"0x{}\"",
+                    of.shard,
+                    escaped(&hot.table),
+                    crate::error::Hex(&hot.key)
+                );
+                line(&mut text, name, &labels, &hot.amount.to_string());
+            }
+        }
+    }
+    text
+}
+
+fn head(text: &mut String, name: &str, help: &str, kind: &str) {
+    text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"]);
+}
+
+fn line(text: &mut String, name: &str, labels: &str, value: &str) {
+    text.extend([name, "{", labels, "} ", value, "\n"]);
+}
+
+fn histogram(
+    text: &mut String,
+    name: &str,
+    help: &str,
+    shards: &[ShardStatistics],
+    of: fn(&ShardStatistics) -> &Latency,
+) {
+    head(text, name, help, "histogram");
+    for shard in shards {
+        let latency = of(shard);
+        let mut below = 0;
+        let bucket = format!("{name}_bucket");
+        let last = latency.buckets.len() - 1;
+        for (at, count) in latency.buckets.iter().enumerate() {
+            below += count;
+            // The last one takes all that are longer.
+            let bound = if at == last {
+                "+Inf".to_owned()
+            } else {
+                seconds(1 << at)
+            };
+            line(
+                text,
+                &bucket,
+                &format!("shard=\"{}\",le=\"{bound}\"", shard.shard),
+                &below.to_string(),
+            );
+        }
+        let labels = format!("shard=\"{}\"", shard.shard);
+        line(text, &format!("{name}_sum"), &labels, &seconds(latency.total_us));
+        line(text, &format!("{name}_count"), &labels, &latency.count.to_string());
+    }
+}
+
+/// Microseconds as seconds.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// A label's value.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::page::{Page, Read};
 use crate::shard::Shard;
 use crate::stats::{Recovery, ShardStatistics};
+use crate::stats_socket::StatsSocket;
 use model::{Mutation, Schema, TableId};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped};
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long a shard that has nothing to do looks for messages of the others before it sleeps. Falling asleep and being woken
@@ -77,7 +78,23 @@ struct Inner {
     recoveries: Vec<Recovery>,
     closing: Closing,
     /// None in the simulator, which owns the shards itself, and once the store is closing.
-    runtime: Mutex<Option<(Runtime, runtime::checks::DirectoryLock)>>,
+    runtime: Mutex<Option<Running>>,
+}
+
+/// What a store has beside its shards, in the order in which it is let go of.
+struct Running {
+    runtime: Runtime,
+    socket: Option<StatsSocket>,
+    lock: runtime::checks::DirectoryLock,
+}
+
+/// A store, if it is still there.
+pub(crate) struct WeakStore(Weak<Inner>);
+
+impl WeakStore {
+    pub fn upgrade(&self) -> Option<Store> {
+        self.0.upgrade().map(|inner| Store { inner })
+    }
 }
 
 /// Whether `dir` holds a store.
@@ -178,10 +195,12 @@ impl Store {
             name: "scrollback".to_owned(),
         };
         let runtime = Runtime::start(options)?;
+        let dir = config.statistics_socket.then(|| config.dir.clone());
         let opened = Store::open_on(runtime.handle(), config).await;
         match opened {
             Ok(store) => {
-                *store.inner.runtime.lock() = Some((runtime, lock));
+                let socket = dir.and_then(|dir| store.open_socket(&dir));
+                *store.inner.runtime.lock() = Some(Running { runtime, socket, lock });
                 Ok(store)
             }
             Err(error) => {
@@ -215,6 +234,10 @@ impl Store {
         Ok(Store { inner: Arc::new(inner) })
     }
 
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.inner))
+    }
+
     /// Number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
@@ -224,7 +247,7 @@ impl Store {
     /// What the shards run on; `None` in the simulator, and once the store is closing.
     #[must_use]
     pub fn body(&self) -> Option<Body> {
-        self.inner.runtime.lock().as_ref().map(|(runtime, _)| runtime.body())
+        self.inner.runtime.lock().as_ref().map(|running| running.runtime.body())
     }
 
     /// The shard that owns a partition.
@@ -467,7 +490,12 @@ impl Inner {
             async move {
                 let closed = close.await.map_err(stopped).flatten().flatten();
                 let stopped = match runtime {
-                    Some((runtime, _lock)) => runtime.stop().map_err(Error::from),
+                    Some(Running { runtime, socket, lock }) => {
+                        let stopped = runtime.stop().map_err(Error::from);
+                        drop(socket);
+                        drop(lock);
+                        stopped
+                    }
                     None => Ok(()),
                 };
                 closed.and(stopped)

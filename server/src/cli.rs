@@ -46,6 +46,7 @@ pub enum Command {
     Edit(Edit),
     Delete(Delete),
     Stats(Stats),
+    Top(Top),
     Check(Check),
     Snapshot(Snapshot),
     Backup(Backup),
@@ -250,10 +251,36 @@ pub struct Delete {
 }
 
 /// Show a store's figures, shard by shard: tables, files, memory, log, cache, longest stall.
+///
+/// A store that runs in another process is asked through the socket in its directory, for what it has done since it was
+/// opened.
 #[derive(Args, Debug)]
 pub struct Stats {
     #[command(flatten)]
     pub data: Data,
+    /// Prometheus' text format.
+    #[arg(long)]
+    pub prometheus: bool,
+}
+
+/// Watch a running store: operations, times, caches, memory, the longest stall, and its hottest channels, each second.
+///
+/// It asks through the socket in the store's directory, and ends when the store closes.
+///
+///   scrollback top --data ./chat
+///
+/// With --format jsonl: {"shards":[{"shard":0,"writes_s":N,…}],"hot":[{"by":"reads","partition":"…","amount":N}]}.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Top {
+    #[command(flatten)]
+    pub data: Data,
+    /// Show one interval and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Milliseconds between two looks.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub interval_ms: u64,
 }
 
 /// Make a snapshot: everything that was acknowledged before it, in snapshots/NAME below the store's directory.

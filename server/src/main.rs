@@ -54,6 +54,7 @@ fn run(cli: Cli) -> Done {
         Command::Edit(args) => commands::change::edit(args, format),
         Command::Delete(args) => commands::change::delete(args, format),
         Command::Stats(args) => commands::stats::run(args, format),
+        Command::Top(args) => commands::top::run(args, format),
         Command::Check(args) => commands::check::run(args, format),
         Command::Snapshot(args) => commands::snapshot::take(args, format),
         Command::Backup(args) => commands::snapshot::backup(args, format),

@@ -114,6 +114,9 @@ settings! {
     /// Space of the store's file system that is kept back: with less of it free, writes are refused as overloaded, until there is
     /// more. Left out: a twentieth of the file system, 1 GiB at most. 0: none.
     free_bytes_min: Option<u64> = None,
+    /// Whether a running store tells its figures on the Unix socket `statistics.sock` in its directory, which `scrollback top` and
+    /// `scrollback stats` ask. Default: true.
+    statistics_socket: bool = true,
     /// How long a writer waits for room, and a reader for its turn, before it is refused as overloaded. Default 10 s.
     admission_timeout: Duration = Duration::from_secs(10),
     /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.

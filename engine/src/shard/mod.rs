@@ -20,12 +20,13 @@ pub(crate) use recover::{Boot, Recovered};
 use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::hot::Hot;
 use crate::node::{DirFaults, Node};
 use crate::stats::ShardStatistics;
 use crate::table::TableState;
 use applied::Applied;
 use clock::Clock;
-use commitlog::{Log, LogPosition};
+use commitlog::{Latency, Log, LogPosition};
 use joined::JoinedReads;
 use model::{Schema, TableId, Token};
 use runtime::ShardId;
@@ -37,6 +38,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Writers that may wait for room in one shard before further ones are refused at once.
 const WAITING_WRITERS_MAX: usize = 10_000;
@@ -92,6 +94,10 @@ pub struct Shard {
     /// Below this the log is released; raised by flushes.
     log_floor: Cell<LogPosition>,
     counters: Counters,
+    hot: Hot,
+    /// Times of pages, and of writes from their admission to their acknowledgement.
+    read_us: RefCell<Latency>,
+    write_us: RefCell<Latency>,
     warned_of_tombstones: Cell<Option<runtime::time::Instant>>,
     workers: RefCell<Vec<runtime::Task<()>>>,
     extensions: RefCell<Vec<Rc<dyn Any>>>,
@@ -116,6 +122,11 @@ pub(crate) struct Counters {
 
 pub(crate) fn add(counter: &Cell<u64>, n: u64) {
     counter.set(counter.get() + n);
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Shard {
@@ -264,6 +275,12 @@ impl Shard {
             row_cache_fills: self.rows.counters.fills.get(),
             row_cache_fills_stale: self.rows.counters.fills_stale.get(),
             log_bytes: self.log().bytes_in_use(),
+            read_us: *self.read_us.borrow(),
+            write_us: *self.write_us.borrow(),
+            hottest: self.hot.hottest(|table| {
+                self.table(table)
+                    .map_or_else(|_| table.0.to_string(), |of| of.schema.qualified_name())
+            }),
             log,
             runtime: runtime::stats(),
         }

@@ -14,7 +14,7 @@
 
 use super::fill::reached;
 use super::write::Counted;
-use super::{READS_MAX, Shard, WAITING_READERS_MAX, add};
+use super::{READS_MAX, Shard, WAITING_READERS_MAX, add, micros};
 use crate::cache::{Between, Finder, Key, Parts, Run, RunRows, is_judged, look};
 use crate::error::{Error, Hex, Result};
 use crate::page::{Cost, Page, PastTombstones, Read, rest_after};
@@ -26,6 +26,7 @@ use model::{
 };
 use runtime::Break;
 use runtime::sync::Permit;
+use runtime::time::Instant;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -257,8 +258,18 @@ impl Shard {
             return Err(Error::invalid("a slice that ends before it starts"));
         }
         let _pass = self.readers.enter().ok_or(Error::Closed)?;
+        let started = Instant::now();
         add(&self.counters.reads, 1);
         let token = model::token_of(&read.key);
+        let page = self.read_or_join(read, token, within).await;
+        if let Ok(page) = &page {
+            self.hot.read(read.table, token, &read.key, page.bytes());
+        }
+        self.read_us.borrow_mut().add(micros(started.elapsed()));
+        page
+    }
+
+    async fn read_or_join(&self, read: &Read, token: Token, within: Duration) -> Result<Page> {
         loop {
             let now_s = runtime::time::unix_seconds();
             let Some(same) = self.joined.find(token, read, now_s) else {
@@ -485,7 +496,7 @@ impl Shard {
             return;
         }
         add(&counters.tombstone_warnings, 1);
-        let now = runtime::time::Instant::now();
+        let now = Instant::now();
         let last = self.warned_of_tombstones.replace(Some(now));
         if last.is_some_and(|last| now.duration_since(last) < WARN_EVERY) {
             return self.warned_of_tombstones.set(last);

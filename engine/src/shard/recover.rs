@@ -14,6 +14,7 @@ use super::{Counters, READS_MAX, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::hot::Hot;
 use crate::layout;
 use crate::manifest::state::{FileRecord, LogRecord, State};
 use crate::node::{DirFaults, Node};
@@ -130,6 +131,9 @@ impl Shard {
                 offset: 0,
             }),
             counters: Counters::default(),
+            hot: Hot::default(),
+            read_us: RefCell::default(),
+            write_us: RefCell::default(),
             warned_of_tombstones: Cell::default(),
             workers: RefCell::default(),
             extensions: RefCell::default(),

@@ -8,12 +8,13 @@
 //! 4. *Acknowledge*: in log order, after the apply.
 
 use super::space::Shortage;
-use super::{Shard, WAITING_WRITERS_MAX, add};
+use super::{Shard, WAITING_WRITERS_MAX, add, micros};
 use crate::config::SyncMode;
 use crate::error::{Error, Result};
 use commitlog::{AppendError, LogPosition};
 use model::{Mutation, MutationRef};
 use runtime::Break;
+use runtime::time::Instant;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -84,10 +85,13 @@ impl Shard {
     }
 
     pub(crate) async fn apply_here(self: &Rc<Self>, mutation: &Mutation, within: Duration) -> Result<()> {
-        match self.begin(mutation, within).await? {
+        let started = Instant::now();
+        let written = match self.begin(mutation, within).await? {
             Some(wait) => wait.await,
             None => Ok(()),
-        }
+        };
+        self.write_us.borrow_mut().add(micros(started.elapsed()));
+        written
     }
 
     /// Admits and logs a mutation. What it returns waits for the apply; `None` if it is applied already (periodic mode).
@@ -119,6 +123,7 @@ impl Shard {
         let position = self.count_refusal(appended)?;
         add(&self.counters.writes, 1);
         add(&self.counters.written_bytes, bytes as u64);
+        self.hot.written(view.table(), view.token(), view.key(), bytes);
         let at_once = matches!(self.config.sync, SyncMode::Periodic { .. }) || runtime::broken(Break::ApplyBeforeSync);
         if at_once {
             self.apply_record(position, mutation.bytes());

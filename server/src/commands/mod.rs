@@ -5,6 +5,8 @@ pub mod channels;
 pub mod check;
 mod fragment;
 pub mod history;
+mod live;
 pub mod snapshot;
 pub mod sstable;
 pub mod stats;
+pub mod top;

@@ -1,5 +1,6 @@
 //! `scrollback stats`
 
+use super::live::Live;
 use crate::{
     cli,
     failure::Done,
@@ -7,14 +8,31 @@ use crate::{
     session,
     time_text::Timestamp,
 };
-use engine::{Recovery, ShardStatistics};
-use serde_json::{Value, json};
+use engine::{FigureKind, Recovery, ShardStatistics, prometheus};
+use serde_json::{Map, Value, json};
 
 /// Shows a store's figures.
 pub fn run(args: cli::Stats, format: Format) -> Done {
+    let config = session::config(&args.data)?;
+    engine::must_be_store(&config.dir)?;
+    if args.prometheus
+        && let Some(text) = engine::read_statistics(&config.dir)?
+    {
+        let mut output = Output::new();
+        output.line(text.trim_end())?;
+        return output.flush();
+    }
+    if let Some(live) = Live::ask(&config)? {
+        return running(&live, format);
+    }
     session::with_store(&args.data, async |messages| {
         let store = messages.store();
         let statistics = store.statistics().await?;
+        if args.prometheus {
+            let mut output = Output::new();
+            output.line(prometheus(&statistics).trim_end())?;
+            return output.flush();
+        }
         let shards: Vec<Value> = statistics.iter().map(|of| shard(of, store.recoveries())).collect();
         let sum = |of: fn(&ShardStatistics) -> u64| statistics.iter().map(of).sum::<u64>();
         let summary = json!({
@@ -35,24 +53,7 @@ pub fn run(args: cli::Stats, format: Format) -> Done {
                 output.object(&summary)?;
             }
             Format::Table => {
-                // Figures down, shards across.
-                let names: Vec<&String> = shards
-                    .first()
-                    .and_then(Value::as_object)
-                    .into_iter()
-                    .flat_map(|o| o.keys())
-                    .collect();
-                let row = |name: &String| {
-                    std::iter::once(name.clone())
-                        .chain(shards.iter().map(|shard| text(&shard[name])))
-                        .collect()
-                };
-                let rows: Vec<Vec<String>> = names.into_iter().filter(|name| *name != "shard").map(row).collect();
-                let header: Vec<String> = statistics.iter().map(|of| format!("shard {}", of.shard)).collect();
-                let header: Vec<&str> = std::iter::once("figure")
-                    .chain(header.iter().map(String::as_str))
-                    .collect();
-                output.table(&header, &rows)?;
+                shards_table(&mut output, &shards)?;
                 output.line("")?;
                 let rows: Vec<_> = summary
                     .as_object()
@@ -67,6 +68,53 @@ pub fn run(args: cli::Stats, format: Format) -> Done {
     })
 }
 
+/// Shows what a store that runs has told.
+fn running(live: &Live, format: Format) -> Done {
+    let shards = live.shards.iter().enumerate().map(|(at, _)| {
+        let figures = live
+            .names
+            .iter()
+            .map(|name| (name.clone(), json!(live.figure(at, name) as u64)));
+        Value::Object(
+            std::iter::once(("shard".to_owned(), json!(at)))
+                .chain(figures)
+                .collect(),
+        )
+    });
+    let shards: Vec<Value> = shards.collect();
+    let mut output = Output::new();
+    match format {
+        Format::Jsonl => {
+            shards.iter().try_for_each(|shard| output.object(shard))?;
+            output.object(&json!({"shards": shards.len(), "running": true}))?;
+        }
+        Format::Table => {
+            shards_table(&mut output, &shards)?;
+            output.line("the store runs: this is what it has done since it was opened")?;
+        }
+    }
+    output.flush()
+}
+
+/// Figures down, shards across.
+fn shards_table(output: &mut Output, shards: &[Value]) -> Done {
+    let names = shards
+        .first()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|of| of.keys());
+    let row = |name: &String| {
+        let cells = shards.iter().map(|shard| text(&shard[name]));
+        std::iter::once(name.clone()).chain(cells).collect()
+    };
+    let rows: Vec<Vec<String>> = names.filter(|name| *name != "shard").map(row).collect();
+    let header: Vec<String> = shards.iter().map(|shard| format!("shard {}", shard["shard"])).collect();
+    let header: Vec<&str> = std::iter::once("figure")
+        .chain(header.iter().map(String::as_str))
+        .collect();
+    output.table(&header, &rows)
+}
+
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -77,41 +125,27 @@ fn text(value: &Value) -> String {
 
 fn shard(of: &ShardStatistics, recoveries: &[Recovery]) -> Value {
     let recovery = recoveries.iter().find(|recovery| recovery.shard == of.shard);
-    json!({
-        "shard": of.shard,
-        "sstables": of.sstables,
-        "sstable_bytes": of.sstable_bytes,
-        "rows_on_disk": of.rows_on_disk,
-        "memtable_bytes": of.memtable_bytes,
-        "log_bytes": of.log_bytes,
-        "writes": of.writes,
-        "written_bytes": of.written_bytes,
-        "reads": of.reads,
-        "reads_joined": of.reads_joined,
-        "overloaded": of.overloaded,
-        "tombstones": of.tombstones,
-        "tombstone_warnings": of.tombstone_warnings,
-        "tombstone_failures": of.tombstone_failures,
-        "flushes": of.flushes,
-        "flushed_bytes": of.flushed_bytes,
-        "flush_failures": of.flush_failures,
-        "cache_bytes": of.cache_bytes,
-        "cache_hits": of.cache_hits,
-        "cache_misses": of.cache_misses,
-        "row_cache_bytes": of.row_cache_bytes,
-        "row_cache_partitions": of.row_cache_partitions,
-        "row_cache_hits": of.row_cache_hits,
-        "row_cache_misses": of.row_cache_misses,
-        "row_cache_fills": of.row_cache_fills,
-        "row_cache_fills_stale": of.row_cache_fills_stale,
-        "replayed_records": recovery.map(|recovery| recovery.records),
-        "replayed_bytes": recovery.map(|recovery| recovery.bytes),
-        "recovery_us": recovery.map(|recovery| recovery.micros),
-        "torn": recovery.and_then(|r| r.torn.as_ref()).map(|(path, offset)| format!("{} at {offset}", path.display())),
-        "device_reads": of.runtime.device_reads,
-        "device_writes": of.runtime.device_writes,
-        "syncs": of.runtime.syncs,
-        "stall_max_us": of.runtime.stall_max_us,
-        "stall_max_task": of.runtime.stall_max_task,
-    })
+    let figures = of.figures().into_iter().map(|figure| {
+        let name = match figure.kind {
+            FigureKind::GaugeMicros => format!("{}_us", figure.name),
+            FigureKind::Counter | FigureKind::Gauge => figure.name.to_owned(),
+        };
+        (name, json!(figure.value))
+    });
+    let mut told: Map<String, Value> = std::iter::once(("shard".to_owned(), json!(of.shard)))
+        .chain(figures)
+        .collect();
+    let torn = recovery.and_then(|recovery| recovery.torn.as_ref());
+    let more = [
+        ("stall_max_task", json!(of.runtime.stall_max_task)),
+        ("replayed_records", json!(recovery.map(|recovery| recovery.records))),
+        ("replayed_bytes", json!(recovery.map(|recovery| recovery.bytes))),
+        ("recovery_us", json!(recovery.map(|recovery| recovery.micros))),
+        (
+            "torn",
+            json!(torn.map(|(path, offset)| format!("{} at {offset}", path.display()))),
+        ),
+    ];
+    told.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(told)
 }

@@ -132,7 +132,6 @@ fn a_store_that_is_open_elsewhere() {
         vec!["history", "--data", text(&store), "--channel", "#c", "--all"],
         vec!["import", "--data", text(&store), text(&chat)],
         vec!["check", "--data", text(&store)],
-        vec!["stats", "--data", text(&store)],
     ] {
         row(1, "is in use by another process", args).check();
     }

@@ -85,14 +85,14 @@ pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Copies a folder, as it is.
+/// Copies a folder, as it is, but for the socket that a killed store has left.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in entries(from) {
         let target = to.join(entry.file_name().unwrap());
         if entry.is_dir() {
             copy(&entry, &target);
-        } else {
+        } else if entry.is_file() {
             fs::copy(&entry, &target).unwrap();
         }
     }
