@@ -6,7 +6,7 @@
 //! call can be made from any thread and any async runtime; [`block_on`] serves a program without one. [`wide`] is the
 //! wide-column store below, for tables of other shapes.
 
-pub use engine::{Body, Config, Cost, SyncMode};
+pub use engine::{Body, Config, Cost, Size, SyncMode};
 pub use messages::{
     Around, Bucket, BucketCount, CONTENT_BYTES_MAX, ChannelSummary, Epoch, Error, Event, History, HistoryPage, Import,
     Imported, Message, MessageId, Messages, NAME_BYTES_MAX, NONCE_BYTES_MAX, NONCE_SECONDS, NameKind, OneMessage,
@@ -18,7 +18,7 @@ pub use messages::{
 /// ```
 /// use scrollback::{Config, block_on, wide::*};
 ///
-/// # fn main() -> Result<()> {
+/// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir_in(".").expect("a folder");
 /// # let dir = folder.path().join("sensors");
 /// block_on(async {
@@ -27,42 +27,39 @@ pub use messages::{
 ///         .partition_key("sensor", CqlType::Int)
 ///         .clustering_desc("at_ms", CqlType::BigInt)
 ///         .regular("celsius", CqlType::Double)
-///         .build()
-///         .expect("a legal schema");
+///         .build()?;
 ///     let readings = store.create_table(schema, true).await?;
-///     let celsius = readings.column("celsius").expect("a column of the table").id;
-///     let sensor = readings.partition_key_bytes(&[&7_i32.to_be_bytes()]).expect("one int");
 ///
-///     // One mutation of one partition; its rows in clustering order. The timestamp decides which write wins.
-///     let mut mutation = MutationBuilder::new(readings.id, &sensor);
+///     // One row a mutation; the timestamp, in microseconds, decides which write wins.
 ///     for at_ms in [2000_i64, 1000] {
-///         let mut row = RowBuilder::new();
-///         row.liveness(at_ms).cell(celsius, at_ms, &21.5_f64.to_be_bytes());
-///         let position = readings.encode_clustering(&[&at_ms.to_be_bytes()]).expect("one bigint");
-///         mutation.row(&position, row.finish());
+///         let row = Insert::into(&readings).set("sensor", 7)?.set("at_ms", at_ms)?.set("celsius", 21.5)?;
+///         store.apply(row.at(at_ms)?).await?; // durable, and every read sees it
 ///     }
-///     store.apply(mutation.build()).await?; // durable, and every read sees it
 ///
-///     // Page by page, each a row long.
-///     let mut read = Read { limit_rows: 1, ..Read::partition(readings.id, sensor) };
-///     let mut rows = 0;
-///     loop {
-///         let page = store.read(read.clone()).await?;
-///         rows += page.len();
-///         match page.more() {
-///             Some(rest) => read.slice = rest.clone(),
-///             None => break,
+///     // Page by page, each a row long, the newest first.
+///     let sensor = readings.partition_key_bytes(&[&7_i32.to_be_bytes()])?;
+///     let mut pages = store.pages(Read { limit_rows: 1, ..Read::partition(readings.id, sensor.clone()) });
+///     let mut found = Vec::new();
+///     while let Some(page) = pages.next().await? {
+///         for (clustering, row) in page.rows() {
+///             let row = TypedRow::new(&readings, &sensor, clustering, row);
+///             found.push((row.get::<i64>("at_ms")?, row.get::<Option<f64>>("celsius")?));
 ///         }
 ///     }
-///     assert_eq!(rows, 2);
-///     store.close().await
+///     assert_eq!(found, [(2000, Some(21.5)), (1000, Some(21.5))]);
+///     store.close().await?;
+/// #   Ok(())
 /// })
 /// # }
 /// ```
 pub mod wide {
-    pub use engine::{Cost, Error, ErrorKind, Page, PastTombstones, Read, Recovery, Result, ShardStatistics, Store};
+    pub use engine::{
+        Cost, Error, ErrorKind, Figure, FigureKind, HotPartition, Hottest, Latency, Page, Pages, PagingState,
+        PastTombstones, Read, Recovery, Result, Scan, ShardStatistics, Store, prometheus, read_statistics,
+    };
     pub use model::{
-        CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, ModelError, Mutation, MutationBuilder,
-        RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions,
+        CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, FromCql, Insert, ModelError, Mutation,
+        MutationBuilder, RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions, ToCql,
+        TypedRow, Value,
     };
 }

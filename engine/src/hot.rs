@@ -211,13 +211,14 @@ mod tests {
         assert_eq!(top.rest.len(), COUNTERS);
         let told = top.told(|_| String::new());
         assert_eq!(told.len(), TOLD);
-        for (rank, hot) in told.iter().enumerate() {
-            let channel = u64::from_be_bytes(hot.key.as_slice().try_into().expect("8 bytes"));
-            assert!(channel < 12, "{told:?}");
-            let counted = counts[channel as usize];
+        let channel_of = |key: &[u8]| u64::from_be_bytes(key.try_into().expect("8 bytes"));
+        assert!(told.iter().all(|hot| channel_of(&hot.key) < 12), "{told:?}");
+        for (amount, rest) in top.amounts.iter().zip(&top.rest) {
+            let counted = counts[channel_of(&rest.key) as usize];
             assert!(
-                hot.amount >= counted && hot.amount - hot.error <= counted,
-                "{rank}: {hot:?}, {counted}"
+                *amount >= counted && amount - rest.error <= counted,
+                "{amount} less {}, {counted}",
+                rest.error
             );
         }
         assert_eq!(told[0].key, 0_u64.to_be_bytes());

@@ -39,6 +39,13 @@ pub enum ModelError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A column cannot be read or written as asked; the request must be corrected.
+    Column {
+        /// Its name.
+        column: String,
+        /// What is wrong.
+        what: String,
+    },
     /// A table definition breaks a rule; the statement must be corrected.
     Schema {
         /// What is wrong, with the name it is about.
@@ -69,6 +76,7 @@ impl fmt::Display for ModelError {
             ModelError::UnknownType { tag } => write!(f, "type tag {tag:#04x} is not served by this release"),
             ModelError::Value { ty, what } => write!(f, "not a legal {ty}: {what}"),
             ModelError::Key { what } => write!(f, "not a legal key: {what}"),
+            ModelError::Column { column, what } => write!(f, "column {column}: {what}"),
             ModelError::Schema { what } => write!(f, "not a legal table: {what}"),
         }
     }

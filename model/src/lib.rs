@@ -26,6 +26,7 @@ mod schema;
 mod stream;
 mod token;
 mod ttl;
+mod typed;
 mod types;
 pub mod varint;
 
@@ -44,4 +45,5 @@ pub use schema::{
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, next_token_of, shard_of, token_of};
 pub use ttl::{Expiry, TTL_MAX};
+pub use typed::{FromCql, Insert, ToCql, TypedRow};
 pub use types::{CqlType, Duration, TYPE_DEPTH_MAX, Value};
