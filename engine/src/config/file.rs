@@ -212,7 +212,7 @@ mod tests {
             ("dir = '/s'\nshards = 1.5", "line 2: shards: it is a whole number"),
             ("dir = '/s'\npin = 'yes'", "line 2: pin: it is true or false"),
             (
-                "dir = '/s'\nbody = 'glommio'",
+                "dir = '/s'\nbody = 'epoll'",
                 "line 2: body: it is \"uring\" or \"threads\"",
             ),
             (
