@@ -67,6 +67,9 @@ const STAGES: &[Stage] = &[
     // About a minute each.
     ("kill -9", || command(&["kill9", "--rounds", "20", "--lines", "120000"])),
     ("bit flips", || command(&["bitflip"])),
+    ("leaks", || command(&["leaks", "--rounds", "200", "--cycles", "10"])),
+    // Two minutes of building, where there is a nightly compiler; 20 s each are a command of their own.
+    ("fuzz", || command(&["fuzz", "--seconds", "5"])),
 ];
 
 /// Runs all stages and prints one line of counts; true if all passed.

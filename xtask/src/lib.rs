@@ -7,7 +7,9 @@ pub mod arrows;
 mod bitflip;
 mod ci;
 mod clock;
+mod fuzz;
 mod kill9;
+mod leaks;
 mod rng;
 mod roundtrip;
 mod sim;
@@ -40,6 +42,10 @@ enum Command {
     Kill9(kill9::Options),
     /// Every bit of a small file of each kind, flipped: each flip must be detected.
     Bitflip(bitflip::Options),
+    /// Every decoder, fuzzed under AddressSanitizer; needs a nightly compiler.
+    Fuzz(fuzz::Options),
+    /// A store opened and closed very often in one process: memory, descriptors and threads are counted.
+    Leaks(leaks::Options),
     /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
     Roundtrip(roundtrip::Options),
 }
@@ -57,6 +63,8 @@ pub fn run() -> ExitCode {
 fn execute(command: Command) -> bool {
     match command {
         Command::Ci => ci::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Leaks(options) => leaks::run(&options),
         Command::Sim(options) => sim::command::run(options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),

@@ -130,7 +130,8 @@ pub fn parse(file: &[u8], offset: usize) -> Result<Record<'_>, Invalid> {
     let bytes = bytes
         .get(..padded)
         .ok_or(Invalid::Bytes("the file ends inside the record"))?;
-    if u32_at(bytes, 0) != Some(crc32fast::hash(&bytes[4..])) {
+    // Fuzz targets are to reach what stands behind it.
+    if !cfg!(fuzzing) && u32_at(bytes, 0) != Some(crc32fast::hash(&bytes[4..])) {
         return Err(Invalid::Bytes("a record's checksum does not match"));
     }
     let version = u16::from_le_bytes([bytes[8], bytes[9]]);

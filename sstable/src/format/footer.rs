@@ -109,7 +109,8 @@ impl Footer {
             });
         }
         let footer = &tail[tail.len() - FOOTER_LEN..];
-        if !checked(footer) {
+        // Fuzz targets are to reach what stands behind it.
+        if !cfg!(fuzzing) && !checked(footer) {
             return Err(Damage::new(start, "the footer's checksum is wrong"));
         }
         if version != VERSION || len != FOOTER_LEN {

@@ -277,7 +277,9 @@ impl<'a> Unpacker<'a> {
         let end = self.frame.len().min(self.hashed + STEP_BYTES);
         self.hasher.update(&self.frame[self.hashed..end]);
         self.hashed = end;
-        if end == self.frame.len() && Some(self.hasher.clone().finalize()) != u32_at(self.frame, 0) {
+        // Fuzz targets are to reach what stands behind it.
+        let wrong = || !cfg!(fuzzing) && Some(self.hasher.clone().finalize()) != u32_at(self.frame, 0);
+        if end == self.frame.len() && wrong() {
             return Err("a frame's checksum is wrong");
         }
         Ok(())
