@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: every decoder of bytes from outside, fuzzed by libFuzzer under AddressSanitizer.
 //!
 //! The targets are in `fuzz/fuzz_targets`, what they start from is in `fuzz/corpus`. It needs a nightly compiler, for the
-//! instrumentation; where there is none it is left out with a word. Checksums of table files and manifests are compiled out, so that
+//! instrumentation, and a C++ compiler, for libFuzzer; where there is none it is left out with a word. Checksums of table files and manifests are compiled out, so that
 //! what stands behind them is reached.
 
 use std::path::Path;
@@ -32,20 +32,16 @@ pub(crate) struct Options {
 /// Fuzzes; true if nothing was found.
 #[expect(clippy::disallowed_methods, reason = "a process without shards")]
 pub(crate) fn run(options: &Options) -> bool {
-    let has = |args: &[&str]| {
-        let quiet = Command::new("rustc")
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .output();
-        quiet
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    let told = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).stderr(Stdio::null()).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let Some(version) = has(&["+nightly", "-vV"]) else {
+    let nightly = told("rustc", &["+nightly", "-vV"]);
+    let (Some(version), Some(_)) = (nightly, told("c++", &["--version"])) else {
         eprintln!(
-            "fuzz: left out, for there is no nightly compiler (rustup toolchain install nightly --profile minimal)"
+            "fuzz: left out, for there is no nightly compiler (rustup toolchain install nightly --profile minimal), or no C++ \
+             compiler for libFuzzer"
         );
         println!("{}", json!({"left_out": true}));
         return true;
