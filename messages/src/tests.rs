@@ -545,7 +545,8 @@ fn scrolling_goes_on_behind_many_deleted_messages() {
                 found.reverse();
             }
             assert_eq!(found, kept);
-            assert!(short > 5, "{short} pages were cut");
+            // What one way has found dead, the other passes over.
+            assert_eq!(short > 5, !oldest_first, "{short} pages were cut");
         }
         assert_eq!(messages.summary(1).await.unwrap().messages, 5);
         messages.close().await.unwrap();
