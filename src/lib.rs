@@ -58,8 +58,8 @@ pub mod wide {
         PastTombstones, Read, Recovery, Result, Scan, ShardStatistics, Store, prometheus, read_statistics,
     };
     pub use model::{
-        CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, FromCql, Insert, ModelError, Mutation,
-        MutationBuilder, RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions, ToCql,
-        TypedRow, Value,
+        Alteration, CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, FromCql, Insert, ModelError,
+        Mutation, MutationBuilder, RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions,
+        ToCql, TypedRow, Value,
     };
 }

@@ -9,7 +9,7 @@ use crate::shard::{BOUND_AHEAD, Boot, Recovered, Shard};
 use crate::snapshot::{self, Snapshot};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
-use model::{Schema, TableId};
+use model::{Alteration, Schema, TableId};
 use runtime::sync::Mutex;
 use runtime::{Break, ShardId, TaskClass, disk};
 use std::collections::BTreeSet;
@@ -240,6 +240,26 @@ impl Node {
         }
         self.shared.add_schema(Arc::clone(&schema));
         Ok(schema)
+    }
+
+    /// Changes a table's definition.
+    pub async fn alter_table(&self, keyspace: &str, name: &str, alterations: &[Alteration]) -> Result<Arc<Schema>> {
+        let mut manifest = self.manifest.lock().await;
+        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
+        let present = self.shared.schema(keyspace, name);
+        let present = present.ok_or_else(|| Error::invalid(format!("table {keyspace}.{name} does not exist")))?;
+        let altered = present.altered(alterations, runtime::time::unix_micros());
+        let altered = altered.map_err(|error| Error::invalid(error.to_string()))?;
+        manifest
+            .append(vec![Edit::CreateTable(Box::new(altered.clone()))])
+            .await?;
+        let altered = Arc::new(altered);
+        for shard in 0..shard_count() {
+            let schema = Arc::clone(&altered);
+            on_shard(ShardId(shard), move |shard| async move { shard.redefine(schema) }).await??;
+        }
+        self.shared.set_schema(Arc::clone(&altered));
+        Ok(altered)
     }
 
     /// Sets a property if it has no value; returns whether it had none.

@@ -10,7 +10,7 @@ use crate::page::{Page, Read};
 use crate::shard::Shard;
 use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
-use model::{Mutation, Schema, TableId};
+use model::{Alteration, Mutation, Schema, TableId};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped};
 use std::collections::BTreeMap;
@@ -51,6 +51,13 @@ impl Shared {
 
     pub fn add_schema(&self, schema: Arc<Schema>) {
         self.schemas.write().push(schema);
+    }
+
+    /// Puts an altered definition in the place of the former one.
+    pub fn set_schema(&self, schema: Arc<Schema>) {
+        let mut schemas = self.schemas.write();
+        let present = schemas.iter_mut().find(|present| present.id == schema.id);
+        *present.expect("only a table that is there is altered") = schema;
     }
 
     pub fn property(&self, key: &str) -> Option<Vec<u8>> {
@@ -286,6 +293,31 @@ impl Store {
             shard.node().create_table(schema, if_not_exists).await
         })
         .await?
+    }
+
+    /// Changes a table's definition and returns the new one, which reads see from then on. Rows are not touched: what dropped
+    /// columns hold is passed over, also if a column of that name is added again.
+    ///
+    /// ```no_run
+    /// # async fn example(store: scrollback_engine::Store) -> Result<(), scrollback_engine::Error> {
+    /// use scrollback_model::{Alteration, CqlType};
+    ///
+    /// let changes = vec![Alteration::drop("subject"), Alteration::add("pinned", CqlType::Boolean)];
+    /// let schema = store.alter_table("chat", "messages", changes).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: the table does not exist, or cannot be changed like that; [`Error::Poisoned`], [`Error::Io`],
+    /// [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The table may or may not be changed.
+    pub async fn alter_table(&self, keyspace: &str, name: &str, changes: Vec<Alteration>) -> Result<Arc<Schema>> {
+        let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
+        let alter = move |shard: Rc<Shard>| async move { shard.node().alter_table(&keyspace, &name, &changes).await };
+        self.call(ShardId(0), alter).await?
     }
 
     /// A small value that a layer above keeps with the store.

@@ -3,7 +3,7 @@
 use crate::manifest::state::FileRecord;
 use commitlog::LogPosition;
 use memtable::Memtable;
-use model::{MutationRef, Schema, Token};
+use model::{ColumnId, Columns, MutationRef, Schema, TableId, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -32,12 +32,36 @@ impl LiveFile {
     }
 }
 
+/// What a table is at one moment: `ALTER TABLE` puts another one in its place.
+pub(crate) struct Definition {
+    pub schema: Arc<Schema>,
+    /// Columns whose cells are passed over; ascending.
+    dropped: Vec<ColumnId>,
+}
+
+impl Definition {
+    fn new(schema: Arc<Schema>) -> Definition {
+        let dropped = schema.dropped_columns();
+        Definition { schema, dropped }
+    }
+
+    /// What a reader sees.
+    pub fn columns(&self) -> Columns<'_> {
+        match &self.dropped[..] {
+            [] => Columns::All,
+            dropped => Columns::Except(dropped),
+        }
+    }
+}
+
 /// A table's data on this shard.
 ///
 /// Invariant: `sealed` is ordered oldest first, and flushed in that order, so that "flushed up to" is true of all that
 /// came before.
 pub(crate) struct TableState {
-    pub schema: Arc<Schema>,
+    pub id: TableId,
+    /// A shard's own, so that shards do not share a counter of references.
+    definition: RefCell<Rc<Definition>>,
     pub active: RefCell<Memtable>,
     /// Where the first record of `active` begins.
     pub active_start: Cell<Option<LogPosition>>,
@@ -50,13 +74,30 @@ pub(crate) struct TableState {
 impl TableState {
     pub fn new(schema: Arc<Schema>, files: Vec<Rc<LiveFile>>) -> TableState {
         TableState {
-            schema,
+            id: schema.id,
+            definition: RefCell::new(Rc::new(Definition::new(schema))),
             active: RefCell::new(Memtable::new()),
             active_start: Cell::new(None),
             active_bytes: Cell::new(0),
             sealed: RefCell::default(),
             files: RefCell::new(Rc::new(files)),
         }
+    }
+
+    /// What the table is now.
+    pub fn definition(&self) -> Rc<Definition> {
+        Rc::clone(&self.definition.borrow())
+    }
+
+    /// The table is this from now on.
+    pub fn redefine(&self, schema: Arc<Schema>) {
+        assert!(schema.id == self.id, "another table's definition");
+        *self.definition.borrow_mut() = Rc::new(Definition::new(schema));
+    }
+
+    /// Its keyspace and name, for people.
+    pub fn name(&self) -> String {
+        self.definition.borrow().schema.qualified_name()
     }
 
     /// Merges a record that begins at `start` into the active memtable; returns the bytes of memory added.

@@ -40,7 +40,8 @@ pub use row::{
     merge_rows, shadow_row,
 };
 pub use schema::{
-    ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder, TableOptions,
+    Alteration, ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder,
+    TableOptions,
 };
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, next_token_of, shard_of, token_of};

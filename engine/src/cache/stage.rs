@@ -34,7 +34,7 @@ impl Stage {
             return;
         }
         let (token, key) = (partition.token(), partition.key());
-        let present = cache.get(table.schema.id, token, key);
+        let present = cache.get(table.id, token, key);
         // What is staged is not in the budget yet; past half of it, runs are given up.
         let room = self.bytes < cache.capacity / 2;
         let run = match &present {
@@ -49,7 +49,7 @@ impl Stage {
         if run.is_none() && present.is_none() {
             return;
         }
-        let key = Key::new(table.schema.id, token, key);
+        let key = Key::new(table.id, token, key);
         self.bytes += run.as_ref().map_or(0, Run::memory_bytes) + size_of::<Key>() + key.key.len();
         self.runs.insert(key, run.map(Rc::new));
     }

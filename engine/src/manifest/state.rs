@@ -75,7 +75,7 @@ pub enum Edit {
         /// Its bytes.
         value: Vec<u8>,
     },
-    /// A table was created.
+    /// A table was created, or is altered: what it is from now on.
     CreateTable(Box<Schema>),
     /// An sstable became part of the store.
     AddFile(FileRecord),

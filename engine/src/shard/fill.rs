@@ -20,7 +20,7 @@ impl Shard {
     /// Has the partition's run extended down to `floor`, in the background, if it is not being done already.
     pub(super) fn fill_down_to(&self, table: &Rc<TableState>, token: Token, key: &[u8], floor: Vec<u8>) {
         let Some(pass) = self.fills.enter() else { return };
-        let Some(filling) = self.rows.begin_fill(Key::new(table.schema.id, token, key)) else {
+        let Some(filling) = self.rows.begin_fill(Key::new(table.id, token, key)) else {
             return;
         };
         let Some(shard) = runtime::root::<Shard>() else { return };
@@ -44,7 +44,7 @@ impl Shard {
         floor: Vec<u8>,
         filling: &Filling,
     ) -> Result<()> {
-        let id = table.schema.id;
+        let id = table.id;
         let known = self.rows.gaps.get(id, token, key);
         let found = self.rows.get(id, token, key);
         // A run of dead rows gives way to one of what lies behind them.

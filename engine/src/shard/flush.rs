@@ -130,7 +130,7 @@ impl Shard {
     async fn flush_one(&self, table: &Rc<TableState>, sealed: &Rc<Sealed>) -> std::result::Result<(), NotAdded> {
         let generation = self.next_generation.get();
         self.next_generation.set(layout::generation_after(generation));
-        let path = layout::table_file(&self.config.dir, table.schema.id, generation);
+        let path = layout::table_file(&self.config.dir, table.id, generation);
         let faults_seen = self.dir_faults.load(Ordering::Acquire);
         let mut stage = Stage::default();
         let written = self.write_table(table, sealed, generation, &path, &mut stage).await;
@@ -188,7 +188,7 @@ impl Shard {
         vec![
             Edit::FlushedUpTo {
                 shard: self.id.0,
-                table: table.schema.id,
+                table: table.id,
                 position: sealed.end,
             },
             Edit::Log {
@@ -211,7 +211,7 @@ impl Shard {
     ) -> Result<LiveFile> {
         let options = sstable::WriterOptions {
             block_bytes: self.config.block_bytes,
-            ..sstable::WriterOptions::new(table.schema.id, self.host_id, generation)
+            ..sstable::WriterOptions::new(table.id, self.host_id, generation)
         };
         // A file that is there under this name is not ours to remove: nothing is, before this.
         let mut writer = sstable::Writer::create(path, options, sealed.bytes as u64).await?;
@@ -239,7 +239,7 @@ impl Shard {
             log.wait_durable(sealed.end).await?;
         }
         let record = FileRecord {
-            table: table.schema.id,
+            table: table.id,
             shard: self.id.0,
             shards: self.count,
             generation: summary.generation,

@@ -69,6 +69,11 @@ impl JoinedReads {
             by_place.remove(&(written.table(), written.token()));
         }
     }
+
+    /// Strikes all reads of a table off, whose definition changes in this step.
+    pub(super) fn strike_off_table(&self, table: TableId) {
+        self.by_place.borrow_mut().retain(|(of, _), _| *of != table);
+    }
 }
 
 impl UnderWay {

@@ -171,10 +171,8 @@ impl Shard {
     #[must_use]
     pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
         let tables = self.tables.borrow();
-        let mut schemas = tables.values().map(|table| &table.schema);
-        schemas
-            .find(|schema| schema.keyspace == keyspace && schema.name == name)
-            .cloned()
+        let mut schemas = tables.values().map(|table| Arc::clone(&table.definition().schema));
+        schemas.find(|schema| schema.keyspace == keyspace && schema.name == name)
     }
 
     /// State that a layer above keeps on this shard: one value per type, made at the first call.
@@ -202,6 +200,14 @@ impl Shard {
             .borrow_mut()
             .entry(id)
             .or_insert_with(|| Rc::new(TableState::new(schema, Vec::new())));
+    }
+
+    /// The table is this from now on: no read that begins later shares the page of one that began before.
+    pub(crate) fn redefine(&self, schema: Arc<Schema>) -> Result<()> {
+        let table = self.table(schema.id)?;
+        self.joined.strike_off_table(schema.id);
+        table.redefine(schema);
+        Ok(())
     }
 
     fn table(&self, id: TableId) -> Result<Rc<TableState>> {
@@ -277,10 +283,9 @@ impl Shard {
             log_bytes: self.log().bytes_in_use(),
             read_us: *self.read_us.borrow(),
             write_us: *self.write_us.borrow(),
-            hottest: self.hot.hottest(|table| {
-                self.table(table)
-                    .map_or_else(|_| table.0.to_string(), |of| of.schema.qualified_name())
-            }),
+            hottest: self
+                .hot
+                .hottest(|table| self.table(table).map_or_else(|_| table.0.to_string(), |of| of.name())),
             log,
             runtime: runtime::stats(),
         }

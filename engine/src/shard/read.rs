@@ -211,8 +211,13 @@ fn work(cost: &Cost, counts: MergeCounts) -> u64 {
 }
 
 /// What a reader sees of a row: the row itself, or its live cells in `scratch`, or nothing; and the tombstones in it.
-fn live_part<'a>(row: RowRef<'a>, time: ReadTime, scratch: &'a mut Vec<u8>) -> (Option<RowRef<'a>>, u64) {
-    let found = live_row(row, time, Columns::All, scratch);
+fn live_part<'a>(
+    row: RowRef<'a>,
+    time: ReadTime,
+    columns: Columns<'_>,
+    scratch: &'a mut Vec<u8>,
+) -> (Option<RowRef<'a>>, u64) {
+    let found = live_row(row, time, columns, scratch);
     let live = match found.live {
         Live::Dead => None,
         Live::Whole => Some(row),
@@ -331,7 +336,8 @@ impl Shard {
         let known = self.rows.gaps.get(read.table, token, &read.key);
         let known = known.filter(|_| !read.include_dead);
         let version = self.rows.gaps.version(token);
-        let options = &table.schema.options;
+        let definition = table.definition();
+        let (options, columns) = (&definition.schema.options, definition.columns());
         let time = ReadTime {
             now_s: if runtime::broken(Break::ExpiredStays) { 0 } else { now_s },
             purge_before_s: now_s.saturating_sub(options.gc_grace_seconds),
@@ -348,7 +354,7 @@ impl Shard {
                 model::Shadowed::Changed => Some(RowRef::trusted(&unshadowed)),
                 model::Shadowed::Gone => None,
             };
-            if let Some(live) = row.and_then(|row| live_part(row, time, &mut scratch).0) {
+            if let Some(live) = row.and_then(|row| live_part(row, time, columns, &mut scratch).0) {
                 page.set_static_row(live.bytes().to_vec());
             }
         }
@@ -395,7 +401,7 @@ impl Shard {
                                     parts.go_round(&part, clustering);
                                     break;
                                 }
-                                let (live, tombstones) = live_part(row, time, &mut scratch);
+                                let (live, tombstones) = live_part(row, time, columns, &mut scratch);
                                 cost.rows_dead += u64::from(live.is_none());
                                 cost.tombstones += tombstones;
                                 match live {
@@ -446,7 +452,7 @@ impl Shard {
         self.count_tombstones(&table, &read.key, cost.tombstones, cut.is_some());
         if let Some(position) = cut.take_if(|_| read.past_tombstones == PastTombstones::Fail) {
             return Err(Error::TooManyTombstones {
-                table: table.schema.qualified_name(),
+                table: table.name(),
                 key: read.key.clone(),
                 position,
                 tombstones: cost.tombstones,
@@ -491,7 +497,7 @@ impl Shard {
         let counters = &self.counters;
         add(&counters.tombstones, tombstones);
         add(&counters.tombstone_failures, u64::from(is_cut));
-        let of_table = table.schema.options.tombstone_warn_threshold;
+        let of_table = table.definition().schema.options.tombstone_warn_threshold;
         if tombstones <= u64::from(of_table.unwrap_or(self.config.tombstone_warn_threshold)) {
             return;
         }
@@ -501,7 +507,7 @@ impl Shard {
         if last.is_some_and(|last| now.duration_since(last) < WARN_EVERY) {
             return self.warned_of_tombstones.set(last);
         }
-        let (table, key) = (table.schema.qualified_name(), Hex(key));
+        let (table, key) = (table.name(), Hex(key));
         tracing::warn!(shard = self.id.0, table, %key, tombstones, "a page met many tombstones");
     }
 

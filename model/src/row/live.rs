@@ -1,6 +1,6 @@
 //! What a reader may see of a row.
 
-use super::{DELETION, EXPIRING, Encoder, PLAIN, RowRef};
+use super::{DELETION, EXPIRING, Encoder, LIVENESS, PLAIN, RowRef};
 use crate::{ColumnId, Deletion};
 
 /// The columns that a reader asks for.
@@ -10,6 +10,8 @@ pub enum Columns<'a> {
     All,
     /// These; ascending.
     Of(&'a [ColumnId]),
+    /// Every column but these, which were dropped: as if they had never been written. Ascending.
+    Except(&'a [ColumnId]),
 }
 
 impl Columns<'_> {
@@ -17,8 +19,15 @@ impl Columns<'_> {
     fn has(&self, column: ColumnId) -> bool {
         match self {
             Columns::All => true,
-            Columns::Of(columns) => columns.binary_search(&column).is_ok(),
+            Columns::Of(columns) => column.is_key_form() || columns.binary_search(&column).is_ok(),
+            Columns::Except(dropped) => dropped.binary_search(&column).is_err(),
         }
+    }
+
+    /// Whether a live cell that is not asked for makes the row exist all the same.
+    #[inline]
+    fn unasked_exists(&self) -> bool {
+        matches!(self, Columns::Of(_))
     }
 }
 
@@ -65,14 +74,14 @@ pub struct LiveRow {
 /// Leaves of `row` what is live at the time and asked for. Writes `out` (whose former content is replaced) only for
 /// [`Live::Part`], so that a page of plain rows copies nothing.
 ///
-/// The row exists if its liveness holds or any cell of *any* column is live (CQL.md: a `SELECT` of a null column still gives
-/// the row), so [`Live::Part`] may be without cells. What is written has no deletions; expiring cells keep their expiry.
+/// The row exists if its liveness holds or any cell of *any* column is live that was not dropped (CQL.md: a `SELECT` of a null
+/// column still gives the row), so [`Live::Part`] may be without cells. What is written has no deletions; expiring cells keep their expiry.
 pub fn live_row(row: RowRef<'_>, time: ReadTime, columns: Columns<'_>, out: &mut Vec<u8>) -> LiveRow {
     let ReadTime { now_s, purge_before_s } = time;
     out.clear();
     // Nothing in it ends or is deleted: nearly all rows, told by their first byte.
     let flags = row.bytes().first().copied().unwrap_or_default();
-    if flags & (PLAIN | DELETION | EXPIRING) == PLAIN && columns == Columns::All {
+    if flags & (PLAIN | LIVENESS | DELETION | EXPIRING) == PLAIN | LIVENESS && columns == Columns::All {
         return LiveRow {
             live: Live::Whole,
             tombstones: 0,
@@ -81,18 +90,20 @@ pub fn live_row(row: RowRef<'_>, time: ReadTime, columns: Columns<'_>, out: &mut
     let (header, cells) = row.split();
     let liveness = header.liveness.filter(|l| l.is_live(now_s));
     let unharmed = header.deletion.is_live() && liveness == header.liveness;
-    let (mut live, mut dead, mut unasked, mut tombstones) = (0u32, 0u32, 0u32, 0u32);
+    let (mut dead, mut unasked, mut tombstones) = (0u32, 0u32, 0u32);
+    let mut exists = liveness.is_some();
     for cell in cells.clone() {
         if let Some(since) = cell.dead_since(now_s) {
             dead += 1;
             tombstones += u32::from(since >= purge_before_s);
         } else if columns.has(cell.column) {
-            live += 1;
+            exists |= !cell.column.is_key_form();
         } else {
             unasked += 1;
+            exists |= columns.unasked_exists();
         }
     }
-    if liveness.is_none() && live + unasked == 0 {
+    if !exists {
         let deleted = !header.deletion.is_live() && header.deletion.local_deletion_time >= purge_before_s;
         let expired = header
             .liveness

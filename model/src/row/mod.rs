@@ -161,7 +161,8 @@ impl<'a> RowRef<'a> {
     /// when all its columns are deleted; what only `UPDATE` wrote vanishes with its last value).
     pub fn is_live(&self, now_s: u32) -> bool {
         let (header, mut cells) = self.split();
-        header.liveness.is_some_and(|l| l.is_live(now_s)) || cells.any(|c| c.is_live(now_s)) // a plain row: the first
+        let exists = |c: CellRef<'_>| c.is_live(now_s) && !c.column.is_key_form();
+        header.liveness.is_some_and(|l| l.is_live(now_s)) || cells.any(exists) // a plain row: the first
     }
 
     /// The smallest timestamp of anything in the row; `i64::MAX` if it is empty.

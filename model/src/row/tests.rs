@@ -252,17 +252,28 @@ proptest! {
 
     #[test]
     fn prop_live_row_is_what_a_reader_sees(
-        writes in testing::writes(), now in 0..10u32, purge_before_s in 0..10u32, some in any::<bool>()
+        writes in testing::writes(), now in 0..10u32, purge_before_s in 0..10u32, choice in 0..3
     ) {
         let row = testing::build(&writes);
         let row = RowRef::parse(&row).unwrap();
-        let asked = [ColumnId(1), ColumnId(3)];
-        let columns = if some { Columns::Of(&asked) } else { Columns::All };
+        let named = [ColumnId(1), ColumnId(3)];
+        let is_named = |column| named.contains(&column);
+        let (columns, dropped) = match choice {
+            0 => (Columns::All, &[][..]),
+            1 => (Columns::Of(&named), &[][..]),
+            _ => (Columns::Except(&named), &named[..]),
+        };
         let mut out = vec![9];
         let found = live_row(row, ReadTime { now_s: now, purge_before_s }, columns, &mut out);
-        let live: Vec<_> =
-            row.cells().filter(|c| c.is_live(now) && (!some || asked.contains(&c.column))).collect();
-        prop_assert_eq!(found.live == Live::Dead, !row.is_live(now));
+        let asked = |column| match columns {
+            Columns::All => true,
+            Columns::Of(_) => is_named(column) || column.is_key_form(),
+            Columns::Except(_) => !is_named(column),
+        };
+        let live: Vec<_> = row.cells().filter(|c| c.is_live(now) && asked(c.column)).collect();
+        let exists = row.liveness().is_some_and(|l| l.is_live(now))
+            || row.cells().any(|c| c.is_live(now) && !dropped.contains(&c.column) && !c.column.is_key_form());
+        prop_assert_eq!(found.live == Live::Dead, !exists);
         let since = |c: crate::CellRef<'_>| match c.kind {
             CellKind::Live(_) => unreachable!(),
             CellKind::Expiring { ttl, expires_at, .. } => expires_at.saturating_sub(ttl),
@@ -532,5 +543,36 @@ fn refuses_what_the_format_forbids() {
     ] {
         let error = RowRef::parse(&bytes).expect_err(says).to_string();
         assert!(error.contains(says), "{bytes:02x?}: {error:?} does not say {says:?}");
+    }
+}
+
+/// The form of a key rides in a row that exists; alone it makes none.
+#[test]
+fn a_key_form_makes_no_row() {
+    let form = ColumnId::key_form(1);
+    let mut out = Vec::new();
+    let mut seen = |columns: Columns<'_>, row: &mut RowBuilder| {
+        let row = row.finish().to_vec();
+        let row = RowRef::parse(&row).unwrap();
+        let live = live_row(row, ReadTime::at(0), columns, &mut out).live;
+        assert_eq!(live != Live::Dead, row.is_live(0), "{columns:?} {row:?}");
+        let part = RowRef::trusted(&out);
+        let seen = if live == Live::Whole { row } else { part };
+        (live, seen.cell(form).is_some())
+    };
+    let dropped = [ColumnId(0), ColumnId(2)];
+    for columns in [
+        Columns::All,
+        Columns::Of(&[ColumnId(1)]),
+        Columns::Except(&dropped[..1]),
+    ] {
+        assert_eq!(seen(columns, RowBuilder::new().cell(form, 1, b"1.00")).0, Live::Dead);
+        let (live, has_form) = seen(columns, RowBuilder::new().liveness(1).cell(form, 1, b"1.00"));
+        assert_eq!((live, has_form), (Live::Whole, true), "{columns:?}");
+        let (live, has_form) = seen(
+            columns,
+            RowBuilder::new().cell(ColumnId(1), 1, b"x").cell(form, 1, b"1.00"),
+        );
+        assert_eq!((live, has_form), (Live::Whole, true), "{columns:?}");
     }
 }

@@ -6,11 +6,13 @@
 //! - The **clustering key's bytes** sort as CQL sorts: `docs/semantics/clustering-order.md`.
 //! - Column ids are never reused: [`Schema::next_column`] only grows, and a dropped column stays listed.
 
+mod alter;
 mod builder;
 mod codec;
 #[cfg(test)]
 mod tests;
 
+pub use alter::Alteration;
 pub use builder::SchemaBuilder;
 
 use crate::clustering::{decode_component, encode_component};
@@ -176,6 +178,9 @@ impl Schema {
         }
         if !self.statics.is_empty() && self.clustering.is_empty() {
             return refuse(format!("{} has static columns but no clustering column", self.name));
+        }
+        if self.next_column > ColumnId::KEY_FORMS {
+            return refuse(format!("{} has given out all column ids", self.name));
         }
         let mut seen: Vec<(&str, ColumnId)> = Vec::new();
         for column in self.columns() {
