@@ -47,4 +47,4 @@ pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, next_token_of, shard_of, token_of};
 pub use ttl::{Expiry, TTL_MAX};
 pub use typed::{FromCql, Insert, ToCql, TypedRow};
-pub use types::{CqlType, Duration, TYPE_DEPTH_MAX, Value};
+pub use types::{CqlType, Duration, TYPE_DEPTH_MAX, UserField, UserType, Value};

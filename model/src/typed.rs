@@ -29,7 +29,8 @@
 //! ```
 
 use crate::{
-    CellKind, ColumnId, CqlType, Deletion, ModelError, Mutation, MutationBuilder, RowBuilder, RowRef, Schema, Value,
+    CellKind, ColumnId, CqlType, Deletion, Expiry, ModelError, Mutation, MutationBuilder, RowBuilder, RowRef, Schema,
+    Value,
 };
 use std::any::type_name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -310,7 +311,7 @@ impl<'a> TypedRow<'a> {
                 .get(at)
                 .map(|part| part.to_vec()),
             Place::Clustering(_) if self.clustering.is_empty() => None,
-            Place::Clustering(at) => of_column(name, self.schema.decode_clustering(self.clustering))?
+            Place::Clustering(at) => of_column(name, self.schema.clustering_values(self.clustering, self.row))?
                 .into_iter()
                 .nth(at),
             Place::Static | Place::Regular if ty.is_multi_cell() => return of_column(name, self.collection(id, ty)),
@@ -349,6 +350,17 @@ impl<'a> TypedRow<'a> {
                 };
                 entries.iter().map(pair).collect::<Result<_, _>>().map(Value::Map)
             }
+            CqlType::Udt(of) => {
+                let mut fields = vec![None; of.fields.len()];
+                for (path, value) in &entries {
+                    let at = field_of(path)?;
+                    // A release that knows more fields may have written it.
+                    if let (Some(field), Some(ty)) = (fields.get_mut(at), of.fields.get(at)) {
+                        *field = Some(Value::decode(&ty.ty, value)?);
+                    }
+                }
+                Ok(Value::Tuple(fields))
+            }
             _ => return Err(ModelError::corrupt("elements of what is no collection")),
         };
         value.map(|value| (!entries.is_empty()).then_some(value))
@@ -367,6 +379,7 @@ pub struct Insert<'a> {
     clustering: Vec<Option<Vec<u8>>>,
     statics: Vec<Cell<'a>>,
     regulars: Vec<Cell<'a>>,
+    expiry: Expiry,
 }
 
 impl<'a> Insert<'a> {
@@ -378,7 +391,15 @@ impl<'a> Insert<'a> {
             clustering: vec![None; schema.clustering.len()],
             statics: Vec::new(),
             regulars: Vec::new(),
+            expiry: Expiry::NEVER,
         }
+    }
+
+    /// When the row and all that is set in it end: [`TableOptions::expiry`](crate::TableOptions::expiry) of the table says it. What
+    /// is deleted stays deleted.
+    pub fn expiring(mut self, expiry: Expiry) -> Self {
+        self.expiry = expiry;
+        self
     }
 
     /// Sets a column. A collection that is not frozen is replaced as a whole; `None` deletes the column.
@@ -430,7 +451,8 @@ impl<'a> Insert<'a> {
         }
         let mut mutation = MutationBuilder::new(schema.id, &schema.partition_key_bytes(&key)?);
         if !self.statics.is_empty() {
-            mutation.static_row(cells(RowBuilder::new(), schema, self.statics, timestamp)?.finish());
+            let statics = cells(RowBuilder::new(), schema, self.statics, timestamp, self.expiry);
+            mutation.static_row(statics?.finish());
         }
         // Static columns alone need no row.
         if self.clustering.iter().all(Option::is_none) && self.regulars.is_empty() && !schema.clustering.is_empty() {
@@ -441,8 +463,9 @@ impl<'a> Insert<'a> {
             clustering.push(part.as_deref().ok_or_else(|| missing(&column.column.name))?);
         }
         let mut row = RowBuilder::new();
-        row.liveness(timestamp);
-        let mut row = cells(row, schema, self.regulars, timestamp)?;
+        row.liveness_ttl(timestamp, self.expiry.ttl, self.expiry.expires_at);
+        let mut row = cells(row, schema, self.regulars, timestamp, self.expiry)?;
+        row.key_forms(timestamp, &schema.key_forms(&clustering)?);
         mutation.row(&schema.encode_clustering(&clustering)?, row.finish());
         Ok(mutation.build())
     }
@@ -453,6 +476,7 @@ fn cells(
     schema: &Schema,
     mut cells: Vec<Cell<'_>>,
     timestamp: i64,
+    expiry: Expiry,
 ) -> Result<RowBuilder, ModelError> {
     // Of a column that was set twice the last one counts.
     cells.reverse();
@@ -476,12 +500,15 @@ fn cells(
                 },
             );
             if let Some(value) = value {
-                of_column(name(), elements(&mut row, id, ty, &value, timestamp))?;
+                of_column(name(), elements(&mut row, id, ty, &value, (timestamp, expiry)))?;
             }
             continue;
         }
         match value {
-            Some(value) => row.cell(id, timestamp, &of_column(name(), value.encode(ty))?),
+            Some(value) => {
+                let value = of_column(name(), value.encode(ty))?;
+                row.cell_ttl(id, timestamp, &value, expiry.ttl, expiry.expires_at)
+            }
             None => row.tombstone(id, timestamp, seconds),
         };
     }
@@ -489,7 +516,13 @@ fn cells(
 }
 
 /// Adds the elements of a collection that is not frozen, in the order of their paths.
-fn elements(row: &mut RowBuilder, id: ColumnId, ty: &CqlType, value: &Value, timestamp: i64) -> Result<(), ModelError> {
+fn elements(
+    row: &mut RowBuilder,
+    id: ColumnId,
+    ty: &CqlType,
+    value: &Value,
+    (timestamp, expiry): (i64, Expiry),
+) -> Result<(), ModelError> {
     let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let path = |of: &CqlType, element: &[u8]| {
         let mut path = Vec::new();
@@ -514,6 +547,13 @@ fn elements(row: &mut RowBuilder, id: ColumnId, ty: &CqlType, value: &Value, tim
                 found.insert(path(key, &k.encode(key)?)?, v.encode(of)?);
             }
         }
+        (CqlType::Udt(of), Value::Tuple(fields)) if fields.len() <= of.fields.len() => {
+            for (at, (field, ty)) in (0_i16..).zip(fields.iter().zip(of.types())) {
+                if let Some(field) = field {
+                    found.insert(path(&CqlType::SmallInt, &at.to_be_bytes())?, field.encode(ty)?);
+                }
+            }
+        }
         _ => {
             return Err(ModelError::Value {
                 ty: ty.keyword(),
@@ -522,9 +562,17 @@ fn elements(row: &mut RowBuilder, id: ColumnId, ty: &CqlType, value: &Value, tim
         }
     }
     for (path, value) in found {
-        row.element(id, &path, timestamp, &value);
+        row.element_ttl(id, &path, timestamp, &value, expiry.ttl, expiry.expires_at);
     }
     Ok(())
+}
+
+/// The field that an element's path names: its position is a `smallint`.
+fn field_of(path: &[u8]) -> Result<usize, ModelError> {
+    let position = CqlType::SmallInt.decode_path(path)?;
+    let position = <[u8; 2]>::try_from(position).map(i16::from_be_bytes).ok();
+    let position = position.and_then(|position| usize::try_from(position).ok());
+    position.ok_or(ModelError::corrupt("the place of a field"))
 }
 
 /// The place of a list's element: a version 1 UUID of the write's time and the element's number, so that writing the same list again
@@ -544,6 +592,7 @@ fn list_place(timestamp: i64, at: usize) -> uuid::Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UserType;
 
     fn schema() -> Schema {
         Schema::builder("k", "t")
@@ -605,6 +654,72 @@ mod tests {
         let statics = TypedRow::new(&schema, mutation.as_ref().key(), &[], statics);
         assert_eq!(statics.get::<String>("topic").as_deref(), Ok("food"));
         assert_eq!(statics.get("id"), Ok(None::<i64>));
+    }
+
+    /// What is written in another form than the key shows comes back as it was written.
+    #[test]
+    fn keys_come_back_in_their_own_form() {
+        let place = UserType::new("k", "place", [("town", CqlType::Text), ("no", CqlType::Int)]);
+        let pair = CqlType::tuple([CqlType::Decimal, CqlType::Text]);
+        let schema = Schema::builder("k", "t")
+            .partition_key("p", CqlType::Decimal)
+            .clustering_desc("price", CqlType::Decimal)
+            .clustering("pair", pair)
+            .regular("place", CqlType::udt(place.clone()))
+            .regular("frozen", CqlType::udt(place).frozen())
+            .build()
+            .expect("legal");
+        let decimal = |scale, unscaled: &[u8]| Value::Decimal {
+            scale,
+            unscaled: unscaled.to_vec(),
+        };
+        let insert = |price: Value, pair: Vec<Option<Value>>| {
+            let place = Value::Tuple(vec![None, Some(Value::Int(7))]);
+            let end = Expiry { ttl: 9, expires_at: 99 };
+            Insert::into(&schema)
+                .set("p", decimal(2, &[100]))
+                .and_then(|row| row.set("price", price))
+                .and_then(|row| row.set("pair", Value::Tuple(pair)))
+                .and_then(|row| row.set("place", place.clone()))
+                .and_then(|row| row.set("frozen", place))
+                .and_then(|row| row.expiring(end).at(5))
+                .expect("whole")
+        };
+        let one = decimal(0, &[1]);
+        let shown = insert(one.clone(), vec![Some(one.clone())]);
+        let other = insert(decimal(2, &[0, 100]), vec![Some(decimal(1, &[10])), None]);
+        let key = |mutation: &Mutation| mutation.as_ref().rows().next().map(|(key, _)| key.to_vec());
+        assert_eq!(key(&shown), key(&other), "one key");
+        let row = row_of(&schema, &shown);
+        assert_eq!(row.value("price"), Ok(Some(one.clone())));
+        assert_eq!(row.row.cells().filter(|cell| cell.column.is_key_form()).count(), 0);
+        let row = row_of(&schema, &other);
+        assert_eq!(row.value("p"), Ok(Some(decimal(2, &[100]))));
+        assert_eq!(row.value("price"), Ok(Some(decimal(2, &[0, 100]))));
+        assert_eq!(
+            row.value("pair"),
+            Ok(Some(Value::Tuple(vec![Some(decimal(1, &[10])), None])))
+        );
+        let place = Value::Tuple(vec![None, Some(Value::Int(7))]);
+        assert_eq!(row.value("place"), Ok(Some(place.clone())));
+        assert_eq!(row.value("frozen"), Ok(Some(place)));
+        let (clustering, body) = other
+            .as_ref()
+            .rows()
+            .next()
+            .map(|(key, row)| (key.to_vec(), row.bytes().to_vec()))
+            .expect("a row");
+        let body = RowRef::parse(&body).expect("a row");
+        assert!(body.is_live(98) && !body.is_live(99), "the forms keep no row alive");
+        // A form of another value is not believed.
+        let mut forged = RowBuilder::new();
+        forged.key_forms(
+            1,
+            &[(ColumnId::key_form(0), &[0, 0, 0, 0, 2]), (ColumnId::key_form(1), &[9])],
+        );
+        let forged = forged.finish().to_vec();
+        let values = schema.clustering_values(&clustering, RowRef::trusted(&forged));
+        assert_eq!(values, schema.decode_clustering(&clustering));
     }
 
     #[test]

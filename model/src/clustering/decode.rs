@@ -1,9 +1,10 @@
 //! Order-preserving bytes back to values. Only what the encoder writes is read.
 
 use super::{
-    END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64, VARINT_LONG, VARINT_ZERO,
+    DECIMAL_SIGNS, END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_NULL, MARKER_VALUE, NAN_32, NAN_64,
+    VARINT_LONG, VARINT_ZERO,
 };
-use crate::types::{TIMEUUID_SIGN_FLIP, integer, reorder_back_time};
+use crate::types::{TIMEUUID_SIGN_FLIP, decimal, integer, put_field, reorder_back_time};
 use crate::{CqlType, ModelError};
 
 /// The bytes of a component, inverted on the way if it is `DESC`.
@@ -95,6 +96,9 @@ fn after_marker(marker: u8, ty: &CqlType, reader: &mut Reader<'_>, out: &mut Vec
             out.extend_from_slice(&nanos);
         }
         CqlType::Varint => varint(reader, out)?,
+        CqlType::Decimal => decimal(reader, out)?,
+        CqlType::Tuple(types) => fields(types.iter(), reader, out)?,
+        CqlType::Udt(of) => fields(of.types(), reader, out)?,
         CqlType::Duration => return None,
         CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Inet => {
             let start = out.len();
@@ -153,6 +157,60 @@ fn varint(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
     }
     let value = &out[start..];
     (integer::minimal(value) == value && integer::is_negative(value) == (flip != 0)).then_some(())
+}
+
+fn decimal(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let [below, zero, above] = DECIMAL_SIGNS;
+    let negative = match reader.byte()? {
+        sign if sign == zero => {
+            out.extend_from_slice(&[0; 5]);
+            return Some(());
+        }
+        sign if sign == below => true,
+        sign if sign == above => false,
+        _ => return None,
+    };
+    let flip = if negative { 0xff } else { 0 };
+    let exponent = i32::from_be_bytes(reader.array::<4>()?.map(|byte| byte ^ flip)) ^ i32::MIN;
+    let mut digits = Vec::new();
+    loop {
+        match reader.byte()? ^ flip {
+            END_OF_BYTES => break,
+            digit @ 1..=100 if digits.len() < decimal::DIGITS_MAX => digits.push(digit - 1),
+            _ => return None,
+        }
+    }
+    let number = decimal::Digits {
+        negative,
+        exponent,
+        digits,
+    };
+    out.extend_from_slice(&number.to_value()?);
+    Some(())
+}
+
+fn fields<'t>(mut types: impl Iterator<Item = &'t CqlType>, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let (start, mut ends_with_null) = (out.len(), false);
+    loop {
+        let marker = reader.byte()?;
+        if marker == END_OF_ELEMENTS {
+            if out.len() == start {
+                put_field(out, None); // no bytes at all are another value
+            }
+            return (!ends_with_null).then_some(());
+        }
+        let ty = types.next()?;
+        ends_with_null = marker == MARKER_NULL;
+        if ends_with_null {
+            put_field(out, None);
+            continue;
+        }
+        let len_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        after_marker(marker, ty, reader, out)?;
+        let len = i32::try_from(out.len() - len_at - 4).ok()?;
+        out[len_at..len_at + 4].copy_from_slice(&len.to_be_bytes());
+    }
 }
 
 fn unescape(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {

@@ -1,9 +1,10 @@
 //! Values to order-preserving bytes.
 
 use super::{
-    END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_VALUE, NAN_32, NAN_64, VARINT_LONG, VARINT_ZERO,
+    DECIMAL_SIGNS, END_OF_BYTES, END_OF_ELEMENTS, ESCAPE, MARKER_EMPTY, MARKER_NULL, MARKER_VALUE, NAN_32, NAN_64,
+    VARINT_LONG, VARINT_ZERO,
 };
-use crate::types::{Elements, TIMEUUID_SIGN_FLIP, integer, reorder_time};
+use crate::types::{Elements, Fields, TIMEUUID_SIGN_FLIP, decimal, integer, reorder_time};
 use crate::{CqlType, ModelError};
 
 /// Appends the component of one value; `descending` inverts its order.
@@ -36,6 +37,8 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
         CqlType::Frozen(inner) => return ascending(inner, value, out),
         CqlType::List(of) | CqlType::Set(of) => return elements(ty, value, &[of], out),
         CqlType::Map(key, of) => return elements(ty, value, &[key, of], out),
+        CqlType::Tuple(types) => return fields(ty, value, types.iter(), out),
+        CqlType::Udt(of) => return fields(ty, value, of.types(), out),
         _ => ty.validate(value)?,
     }
     out.push(MARKER_VALUE);
@@ -60,6 +63,7 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
         CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Inet => escaped(value, out),
         CqlType::Date | CqlType::Time => out.extend_from_slice(value),
         CqlType::Varint => varint(value, out),
+        CqlType::Decimal => decimal(value, out),
         CqlType::Uuid => {
             let (high, low) = halves(value);
             // The version comes first; the rest of the upper half keeps its order, or is put in the order of time.
@@ -79,7 +83,8 @@ fn ascending(ty: &CqlType, value: &[u8], out: &mut Vec<u8>) -> Result<(), ModelE
             let what = "without an order, in a key";
             return Err(ModelError::Value { ty: ty.keyword(), what });
         }
-        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) | CqlType::Frozen(_) => {} // done above
+        CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => {} // done above
+        CqlType::Tuple(_) | CqlType::Udt(_) | CqlType::Frozen(_) => {}
     }
     Ok(())
 }
@@ -104,6 +109,50 @@ fn varint(value: &[u8], out: &mut Vec<u8>) {
         out[start..].iter_mut().for_each(|byte| *byte = !*byte);
     }
     out.extend_from_slice(value);
+}
+
+/// The sign, then exponent and digits; of negative ones these are inverted.
+fn decimal(value: &[u8], out: &mut Vec<u8>) {
+    let [below, zero, above] = DECIMAL_SIGNS;
+    let Some(number) = decimal::digits(value) else {
+        return out.push(zero);
+    };
+    out.push(if number.negative { below } else { above });
+    let start = out.len();
+    out.extend_from_slice(&(number.exponent ^ i32::MIN).to_be_bytes());
+    out.extend(number.digits.iter().map(|digit| digit + 1));
+    out.push(END_OF_BYTES);
+    if number.negative {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+}
+
+fn fields<'t>(
+    ty: &CqlType,
+    value: &[u8],
+    types: impl Iterator<Item = &'t CqlType>,
+    out: &mut Vec<u8>,
+) -> Result<(), ModelError> {
+    let malformed = |what| ModelError::Value { ty: ty.keyword(), what };
+    out.push(MARKER_VALUE);
+    let mut fields = Fields::new(value);
+    let mut nulls = 0;
+    for ty in types {
+        match fields.take() {
+            Ok(Some(Some(field))) => {
+                out.extend(std::iter::repeat_n(MARKER_NULL, std::mem::take(&mut nulls)));
+                ascending(ty, field, out)?;
+            }
+            Ok(Some(None)) => nulls += 1,
+            Ok(None) => break,
+            Err(_) => return Err(malformed("a field that is cut")),
+        }
+    }
+    if !matches!(fields.take(), Ok(None)) {
+        return Err(malformed("more after the last field"));
+    }
+    out.push(END_OF_ELEMENTS);
+    Ok(())
 }
 
 fn escaped(value: &[u8], out: &mut Vec<u8>) {

@@ -12,6 +12,8 @@
 //!   text, ascii, blob       0x00 as 01 01, 0x01 as 01 02, others as they are; then 0x00
 //!   uuid                    version in the upper four bits, then time (version 1) or the bits in order; 8 bytes as they are
 //!   timeuuid                version and time, highest part first; 8 bytes with their sign bits flipped
+//!   decimal                 sign, exponent, digits to the base of 100 each plus one, 0x00
+//!   tuple, user-defined     component by component, null as 0x02, those at the end left out, then 0x01
 //!   collections             component by component (a map's keys and values in turn), then 0x01
 //! ```
 //!
@@ -26,14 +28,15 @@ mod tests;
 pub(crate) use decode::{decode_component, decode_path};
 pub(crate) use encode::encode_component;
 
-/// Kept for null, which no clustering column holds today.
-#[expect(dead_code, reason = "a reserved number is part of the format")]
+/// Null: a field of a tuple or user-defined type. No clustering column holds it itself.
 pub(crate) const MARKER_NULL: u8 = 0x02;
 /// An empty value.
 pub(crate) const MARKER_EMPTY: u8 = 0x03;
 /// A value, whose payload follows.
 pub(crate) const MARKER_VALUE: u8 = 0x04;
-/// After the last element of a collection; below every marker, so that the shorter sorts first.
+/// The first byte of a decimal: below 0, 0, above 0.
+pub(crate) const DECIMAL_SIGNS: [u8; 3] = [0x40, 0x80, 0xc0];
+/// After the last element of a collection, tuple or user-defined type; below every marker, so that the shorter sorts first.
 pub(crate) const END_OF_ELEMENTS: u8 = 0x01;
 /// After text, ascii and blob.
 pub(crate) const END_OF_BYTES: u8 = 0x00;

@@ -46,7 +46,8 @@ fn check_pair(ty: &CqlType, a: &[u8], b: &[u8]) {
 /// Whether values that differ in bytes may compare equal.
 fn has_other_forms(ty: &CqlType) -> bool {
     match ty {
-        CqlType::Boolean | CqlType::Float | CqlType::Double | CqlType::Varint => true,
+        CqlType::Boolean | CqlType::Float | CqlType::Double | CqlType::Varint | CqlType::Decimal => true,
+        CqlType::Tuple(_) | CqlType::Udt(_) => true,
         CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => has_other_forms(of),
         CqlType::Map(key, value) => has_other_forms(key) || has_other_forms(value),
         _ => false,
@@ -87,6 +88,9 @@ order_of! {
     prop_order_of_time: CqlType::Time,
     prop_order_of_inet: CqlType::Inet,
     prop_order_of_varint: CqlType::Varint,
+    prop_order_of_decimal: CqlType::Decimal,
+    prop_order_of_tuple: CqlType::tuple([CqlType::Int, CqlType::Text, CqlType::Decimal]),
+    prop_order_of_udt: CqlType::udt(crate::UserType::new("k", "u", [("a", CqlType::Blob), ("b", CqlType::TinyInt.list())])).frozen(),
     prop_order_of_frozen_list: CqlType::Text.list().frozen(),
     prop_order_of_frozen_set: CqlType::Float.set().frozen(),
     prop_order_of_frozen_map: CqlType::Blob.map(CqlType::TinyInt).frozen(),
@@ -210,6 +214,24 @@ fn known_bytes() {
             &[0, 0, 0, 0, 0, 0, 0, 5],
             true,
             &[0xfb, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfa],
+        ),
+        (
+            CqlType::Decimal,
+            &[0, 0, 0, 2, 100],
+            false,
+            &[0x04, 0xc0, 0x80, 0, 0, 1, 2, 0],
+        ),
+        (
+            CqlType::Decimal,
+            &[0, 0, 0, 2, 0xcf, 0xc7],
+            false,
+            &[0x04, 0x40, 0x7f, 0xff, 0xff, 0xfd, 0xfd, 0xe7, 0xd1, 0xff],
+        ),
+        (
+            CqlType::tuple([CqlType::Int, CqlType::Text]),
+            &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, b'a'],
+            false,
+            &[0x04, 0x02, 0x04, b'a', 0, 1],
         ),
         (CqlType::Int, &[], false, &[0x03]),
         (CqlType::Int, &[], true, &[0xfc]),

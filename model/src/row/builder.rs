@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::{CellKind, CellRef, Encoder, Liveness};
+#[cfg(doc)]
+use crate::Schema;
 use crate::{ColumnId, Deletion};
 
 /// Collects what a statement writes into one row and encodes it; reusable, so that a busy writer allocates nothing.
@@ -117,6 +119,14 @@ impl RowBuilder {
     #[inline]
     pub fn cell(&mut self, column: ColumnId, timestamp: i64, value: &[u8]) -> &mut Self {
         self.push(column, timestamp, None, value, Kind::Live)
+    }
+
+    /// The forms of the clustering values that the key does not show, as [`Schema::key_forms`] finds them.
+    pub fn key_forms(&mut self, timestamp: i64, forms: &[(ColumnId, &[u8])]) -> &mut Self {
+        for (at, form) in forms {
+            self.cell(*at, timestamp, form);
+        }
+        self
     }
 
     /// A value that ends at `expires_at` (seconds since the Unix epoch); `ttl` 0 means never.

@@ -271,7 +271,7 @@ mod tests {
             ),
             (
                 vec![Alteration::add("w", CqlType::Int.list().list())],
-                "collection inside a collection",
+                "inside one that is not frozen",
             ),
             (
                 vec![Alteration::Options(TableOptions {

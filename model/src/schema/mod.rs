@@ -16,7 +16,7 @@ pub use alter::Alteration;
 pub use builder::SchemaBuilder;
 
 use crate::clustering::{decode_component, encode_component};
-use crate::{ColumnId, CqlType, ModelError, TTL_MAX, TableId};
+use crate::{ColumnId, CqlType, ModelError, RowRef, TTL_MAX, TableId};
 
 /// The most bytes of a partition key, and of each clustering value.
 pub const KEY_BYTES_MAX: usize = 65_535;
@@ -367,6 +367,50 @@ impl Schema {
         } else {
             Err(ModelError::corrupt("bytes after the clustering key"))
         }
+    }
+
+    /// The clustering values whose key shows another form of the same value (a decimal's 1.00, a longer varint, missing fields of a
+    /// tuple): what a row keeps, so that it can be shown as it was written.
+    /// [`RowBuilder::key_forms`](crate::RowBuilder::key_forms) puts them into a row.
+    ///
+    /// # Errors
+    /// As [`encode_clustering`](Self::encode_clustering).
+    pub fn key_forms<'v>(&self, values: &[&'v [u8]]) -> Result<Vec<(ColumnId, &'v [u8])>, ModelError> {
+        let mut forms = Vec::new();
+        let mut component = Vec::new();
+        for (at, (column, value)) in (0..).zip(self.clustering.iter().zip(values)) {
+            let ty = &column.column.ty;
+            if !ty.has_forms() {
+                continue;
+            }
+            component.clear();
+            encode_component(ty, value, false, &mut component)?;
+            if decode_component(ty, false, &mut &component[..])? != *value {
+                forms.push((ColumnId::key_form(at), *value));
+            }
+        }
+        Ok(forms)
+    }
+
+    /// The values of a row's clustering key, each in the form in which it was written last, as far as `row` keeps it.
+    ///
+    /// # Errors
+    /// [`ModelError::Corrupt`] if the bytes are no clustering key of this table.
+    pub fn clustering_values(&self, clustering: &[u8], row: RowRef<'_>) -> Result<Vec<Vec<u8>>, ModelError> {
+        let mut values = self.decode_clustering(clustering)?;
+        for (at, (value, column)) in (0..).zip(values.iter_mut().zip(&self.clustering)) {
+            if !column.column.ty.has_forms() {
+                continue;
+            }
+            let form = row.cell(ColumnId::key_form(at)).and_then(|cell| cell.value());
+            // Only what is the same value: the key decides which it is.
+            if let Some(form) = form.filter(|form| column.column.ty.validate(form).is_ok())
+                && column.column.ty.compare(form, value).is_eq()
+            {
+                *value = form.to_vec();
+            }
+        }
+        Ok(values)
     }
 
     /// The values in a position, and whether it lies after everything that begins with them.

@@ -140,8 +140,11 @@ fn refuses_illegal_definitions() {
             Schema::builder("k", "t").partition_key("p", CqlType::Int.set()),
             "not frozen",
         ),
-        (base().regular("v", CqlType::Int.list().list()), "inside a collection"),
-        (base().regular("v", CqlType::Int.frozen()), "no collection"),
+        (
+            base().regular("v", CqlType::Int.list().list()),
+            "inside one that is not frozen",
+        ),
+        (base().regular("v", CqlType::Int.frozen()), "neither collection"),
         (
             base().regular("v", (0..20).fold(CqlType::Int, |ty, _| ty.list()).frozen()),
             "too deeply",

@@ -3,11 +3,12 @@
 //! An empty value sorts before all others. Then: integers and timestamps by number; booleans false first, any byte but 0
 //! being true; floats as Java compares them (-0.0 below 0.0, every NaN equal and above infinity); text, ascii and blobs by
 //! unsigned bytes, as dates, times and addresses; varints by number; uuids by version, then time (version 1 only), then unsigned bytes; timeuuids by time, then the lower
-//! eight bytes as *signed* bytes; collections element by element, then the shorter first.
+//! eight bytes as *signed* bytes; decimals by number; collections element by element, then the shorter first; tuples and
+//! user-defined types field by field, null first, missing fields being null.
 
 use std::cmp::Ordering;
 
-use super::{CqlType, Elements, integer};
+use super::{CqlType, Elements, Fields, decimal, integer};
 
 /// Flips the sign bits of the lower eight bytes of a timeuuid, so that signed bytes sort as unsigned ones.
 pub(crate) const TIMEUUID_SIGN_FLIP: u64 = 0x8080_8080_8080_8080;
@@ -46,6 +47,7 @@ impl CqlType {
             }),
             CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Date | CqlType::Time | CqlType::Inet => a.cmp(b),
             CqlType::Varint => integer::compare(a, b),
+            CqlType::Decimal => compare_decimals(a, b),
             CqlType::Duration => a.cmp(b), // has no order of its own
             CqlType::Uuid => by(a, b, u128::from_be_bytes, |&a, &b| compare_uuids(a, b)),
             CqlType::TimeUuid => by(a, b, u128::from_be_bytes, |&a, &b| {
@@ -54,6 +56,8 @@ impl CqlType {
             }),
             CqlType::List(of) | CqlType::Set(of) => compare_elements(a, b, &[of]),
             CqlType::Map(key, value) => compare_elements(a, b, &[key, value]),
+            CqlType::Tuple(types) => compare_fields(a, b, types.iter()),
+            CqlType::Udt(ty) => compare_fields(a, b, ty.types()),
             CqlType::Frozen(inner) => inner.compare(a, b),
         }
     }
@@ -100,4 +104,35 @@ fn compare_elements(a: &[u8], b: &[u8], types: &[&CqlType]) -> Ordering {
         }
         index += 1;
     }
+}
+
+fn compare_fields<'t>(a: &[u8], b: &[u8], types: impl Iterator<Item = &'t CqlType>) -> Ordering {
+    let (mut left, mut right) = (Fields::new(a), Fields::new(b));
+    for ty in types {
+        let order = match (left.take(), right.take()) {
+            (Ok(Some(Some(left))), Ok(Some(Some(right)))) => ty.compare(left, right),
+            (Ok(left), Ok(right)) => left.flatten().is_some().cmp(&right.flatten().is_some()),
+            _ => return a.cmp(b),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+fn compare_decimals(a: &[u8], b: &[u8]) -> Ordering {
+    if decimal::fault(a).or(decimal::fault(b)).is_some() {
+        return a.cmp(b);
+    }
+    let key = |value: &[u8]| match decimal::digits(value) {
+        None => (0, 0, Vec::new()),
+        Some(of) => {
+            let sign = if of.negative { -1 } else { 1 };
+            (sign, of.exponent, of.digits)
+        }
+    };
+    let ((sign, a_exponent, a_digits), (b_sign, b_exponent, b_digits)) = (key(a), key(b));
+    let larger = (a_exponent, a_digits).cmp(&(b_exponent, b_digits));
+    sign.cmp(&b_sign).then(if sign < 0 { larger.reverse() } else { larger })
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::CqlType;
+use super::fields::{Fields, put_field};
 use crate::{ModelError, varint};
 
 /// Walks a collection's bytes: a count (32 bits, big-endian; entries for a map), then each element as length (32 bits,
@@ -67,13 +68,19 @@ impl CqlType {
         Ok(self.sorted(value))
     }
 
+    /// Whether there is a set or a map in it.
+    fn is_sorted_inside(&self) -> bool {
+        matches!(self, CqlType::Set(_) | CqlType::Map(..)) || self.inside().into_iter().any(CqlType::is_sorted_inside)
+    }
+
     fn sorted<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        if !self.is_sorted_inside() {
+            return Cow::Borrowed(value);
+        }
         let (key, element) = match self.unfrozen() {
-            CqlType::List(of) | CqlType::Set(of)
-                if of.is_collection() || !matches!(self.unfrozen(), CqlType::List(_)) =>
-            {
-                (of, None)
-            }
+            CqlType::List(of) | CqlType::Set(of) => (of, None),
+            CqlType::Tuple(types) => return sorted_fields(value, types.iter()),
+            CqlType::Udt(ty) => return sorted_fields(value, ty.types()),
             CqlType::Map(key, value) => (key, Some(value)),
             _ => return Cow::Borrowed(value),
         };
@@ -113,4 +120,16 @@ impl CqlType {
         );
         Cow::Owned(out)
     }
+}
+
+fn sorted_fields<'t, 'v>(value: &'v [u8], types: impl Iterator<Item = &'t CqlType>) -> Cow<'v, [u8]> {
+    let mut fields = Fields::new(value);
+    let mut out = Vec::with_capacity(value.len());
+    for ty in types {
+        match fields.take() {
+            Ok(Some(field)) => put_field(&mut out, field.map(|field| ty.sorted(field)).as_deref()),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Cow::Owned(out)
 }

@@ -6,8 +6,10 @@
 //! The tags stand in `docs/format/types.md`, reserved ones included.
 
 mod compare;
+pub(crate) mod decimal;
 mod duration;
 mod elements;
+mod fields;
 pub(crate) mod integer;
 mod tags;
 #[cfg(test)]
@@ -20,9 +22,12 @@ mod value;
 pub(crate) use compare::{TIMEUUID_SIGN_FLIP, reorder_back_time, reorder_time};
 pub use duration::Duration;
 pub(crate) use elements::Elements;
+pub(crate) use fields::{Fields, put_field};
+pub use fields::{UserField, UserType};
 pub use value::Value;
 
 use std::fmt;
+use std::sync::Arc;
 
 /// How deeply types may be nested.
 pub const TYPE_DEPTH_MAX: usize = 16;
@@ -65,6 +70,8 @@ pub enum CqlType {
     Inet,
     /// An integer of any length.
     Varint,
+    /// A number with digits behind the point, of up to 616 digits.
+    Decimal,
     /// Months, days and nanoseconds; has no order.
     Duration,
     /// A list; a plain one is stored element by element.
@@ -73,7 +80,11 @@ pub enum CqlType {
     Set(Box<CqlType>),
     /// A map; a plain one is stored entry by entry.
     Map(Box<CqlType>, Box<CqlType>),
-    /// A collection stored as one value.
+    /// A few values, any of which may be null; always stored as one.
+    Tuple(Vec<CqlType>),
+    /// A user-defined type; a plain one is stored field by field.
+    Udt(Arc<UserType>),
+    /// A collection or user-defined type stored as one value.
     Frozen(Box<CqlType>),
 }
 
@@ -98,14 +109,27 @@ impl CqlType {
         CqlType::Map(Box::new(self), Box::new(value))
     }
 
+    /// `tuple<types>`.
+    pub fn tuple(types: impl IntoIterator<Item = CqlType>) -> CqlType {
+        CqlType::Tuple(types.into_iter().collect())
+    }
+
+    /// A user-defined type.
+    pub fn udt(ty: UserType) -> CqlType {
+        CqlType::Udt(Arc::new(ty))
+    }
+
     /// Whether it is a list, set or map, frozen or not.
     pub fn is_collection(&self) -> bool {
         matches!(self.unfrozen(), CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..))
     }
 
-    /// Whether a column of this type has a cell per element (a collection that is not frozen).
+    /// Whether a column of this type has a cell per element or field: a collection or user-defined type that is not frozen.
     pub fn is_multi_cell(&self) -> bool {
-        matches!(self, CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..))
+        matches!(
+            self,
+            CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) | CqlType::Udt(_)
+        )
     }
 
     /// The type without `frozen<>` around it.
@@ -117,13 +141,29 @@ impl CqlType {
         ty
     }
 
+    /// The types directly inside this one.
+    fn inside(&self) -> Vec<&CqlType> {
+        match self {
+            CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => vec![of],
+            CqlType::Map(key, value) => vec![key, value],
+            CqlType::Tuple(types) => types.iter().collect(),
+            CqlType::Udt(ty) => ty.types().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether there is a `duration` in it: it has no order, and cannot be in a key.
     pub fn has_duration(&self) -> bool {
+        *self == CqlType::Duration || self.inside().into_iter().any(CqlType::has_duration)
+    }
+
+    /// Whether values that compare equal may differ in their bytes: in a key one form stands for all of them, and the row keeps
+    /// the one that was written ([`Schema::key_forms`](crate::Schema::key_forms)).
+    pub(crate) fn has_forms(&self) -> bool {
         match self {
-            CqlType::Duration => true,
-            CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => of.has_duration(),
-            CqlType::Map(key, value) => key.has_duration() || value.has_duration(),
-            _ => false,
+            CqlType::Boolean | CqlType::Float | CqlType::Double | CqlType::Varint | CqlType::Decimal => true,
+            CqlType::Tuple(_) | CqlType::Udt(_) => true,
+            _ => self.inside().into_iter().any(CqlType::has_forms),
         }
     }
 
@@ -147,16 +187,19 @@ impl CqlType {
             CqlType::Time => "time",
             CqlType::Inet => "inet",
             CqlType::Varint => "varint",
+            CqlType::Decimal => "decimal",
             CqlType::Duration => "duration",
             CqlType::List(_) => "list",
             CqlType::Set(_) => "set",
             CqlType::Map(..) => "map",
+            CqlType::Tuple(_) => "tuple",
+            CqlType::Udt(_) => "user-defined type",
             CqlType::Frozen(inner) => inner.keyword(),
         }
     }
 
-    /// Whether a column may have this type: `frozen<>` only around collections, collections inside plain collections
-    /// frozen, nested at most [`TYPE_DEPTH_MAX`] deep. Says what is wrong otherwise.
+    /// Whether a column may have this type: `frozen<>` only around collections, tuples and user-defined types; collections and
+    /// user-defined types inside plain ones frozen; tuples and user-defined types of 1 to 32,767 fields; nested at most [`TYPE_DEPTH_MAX`] deep. Says what is wrong otherwise.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         self.fault_within(false, TYPE_DEPTH_MAX)
     }
@@ -166,26 +209,33 @@ impl CqlType {
             return Some("is nested too deeply");
         }
         if inside_plain && self.is_multi_cell() {
-            return Some("has a collection inside a collection that is not frozen");
+            return Some("has a collection or user-defined type inside one that is not frozen");
         }
-        if let Some(what) = self.unordered_fault() {
+        if let Some(what) = self.own_fault() {
             return Some(what);
         }
         let inside = |ty: &CqlType| ty.fault_within(true, depth - 1);
         match self {
             CqlType::List(of) | CqlType::Set(of) => inside(of),
             CqlType::Map(key, value) => inside(key).or_else(|| inside(value)),
+            CqlType::Udt(ty) => ty.types().find_map(inside),
+            CqlType::Tuple(_) => self.frozen_fault(depth),
             CqlType::Frozen(inner) => match &**inner {
-                CqlType::List(of) | CqlType::Set(of) => of.frozen_fault(depth - 1),
-                CqlType::Map(key, value) => key.frozen_fault(depth - 1).or_else(|| value.frozen_fault(depth - 1)),
-                _ => Some("has frozen<> around something that is no collection"),
+                CqlType::Tuple(_) => inner.frozen_fault(depth - 1),
+                inner if inner.is_multi_cell() => inner.frozen_fault(depth - 1),
+                _ => Some("has frozen<> around something that is neither collection, tuple nor user-defined type"),
             },
             _ => None,
         }
     }
 
-    fn unordered_fault(&self) -> Option<&'static str> {
+    /// What is wrong with the type itself, whatever is around it.
+    fn own_fault(&self) -> Option<&'static str> {
         match self.unfrozen() {
+            CqlType::Tuple(types) if !(1..=fields::FIELDS_MAX).contains(&types.len()) => {
+                Some("has a tuple of none or more than 32767 fields")
+            }
+            CqlType::Udt(ty) => ty.fault(),
             CqlType::Set(of) if of.has_duration() => Some("has durations, which have no order, in a set"),
             CqlType::Map(key, _) if key.has_duration() => Some("has durations, which have no order, as keys of a map"),
             _ => None,
@@ -197,14 +247,12 @@ impl CqlType {
         if depth == 0 {
             return Some("is nested too deeply");
         }
-        if let Some(what) = self.unordered_fault() {
+        if let Some(what) = self.own_fault() {
             return Some(what);
         }
         match self {
-            CqlType::List(of) | CqlType::Set(of) => of.frozen_fault(depth - 1),
-            CqlType::Map(key, value) => key.frozen_fault(depth - 1).or_else(|| value.frozen_fault(depth - 1)),
             CqlType::Frozen(_) => self.fault_within(false, depth),
-            _ => None,
+            _ => self.inside().into_iter().find_map(|ty| ty.frozen_fault(depth - 1)),
         }
     }
 }
@@ -217,6 +265,14 @@ impl fmt::Display for CqlType {
             CqlType::Set(of) => write!(f, "set<{of}>"),
             CqlType::Map(key, value) => write!(f, "map<{key}, {value}>"),
             CqlType::Frozen(inner) => write!(f, "frozen<{inner}>"),
+            CqlType::Tuple(types) => {
+                for (at, ty) in types.iter().enumerate() {
+                    let before = if at == 0 { "tuple<" } else { ", " };
+                    write!(f, "{before}{ty}")?;
+                }
+                f.write_str(">")
+            }
+            CqlType::Udt(ty) => f.write_str(&ty.name),
             simple => f.write_str(simple.keyword()),
         }
     }

@@ -1,7 +1,7 @@
 //! Types as bytes: a tag, then the types inside. The numbers are the native protocol's option ids where it has one.
 
-use super::{CqlType, TYPE_DEPTH_MAX};
-use crate::ModelError;
+use super::{CqlType, TYPE_DEPTH_MAX, UserField, UserType};
+use crate::{ModelError, varint};
 
 /// `docs/format/types.md` lists them all, those reserved for types that are not served yet included.
 mod tag {
@@ -9,6 +9,7 @@ mod tag {
     pub(super) const BIGINT: u8 = 0x02;
     pub(super) const BLOB: u8 = 0x03;
     pub(super) const BOOLEAN: u8 = 0x04;
+    pub(super) const DECIMAL: u8 = 0x06;
     pub(super) const DOUBLE: u8 = 0x07;
     pub(super) const FLOAT: u8 = 0x08;
     pub(super) const INT: u8 = 0x09;
@@ -26,6 +27,8 @@ mod tag {
     pub(super) const LIST: u8 = 0x20;
     pub(super) const MAP: u8 = 0x21;
     pub(super) const SET: u8 = 0x22;
+    pub(super) const UDT: u8 = 0x30;
+    pub(super) const TUPLE: u8 = 0x31;
     pub(super) const FROZEN: u8 = 0x80;
 }
 
@@ -47,6 +50,7 @@ impl CqlType {
             CqlType::SmallInt => tag::SMALLINT,
             CqlType::TinyInt => tag::TINYINT,
             CqlType::Varint => tag::VARINT,
+            CqlType::Decimal => tag::DECIMAL,
             CqlType::Inet => tag::INET,
             CqlType::Date => tag::DATE,
             CqlType::Time => tag::TIME,
@@ -54,6 +58,8 @@ impl CqlType {
             CqlType::List(_) => tag::LIST,
             CqlType::Map(..) => tag::MAP,
             CqlType::Set(_) => tag::SET,
+            CqlType::Tuple(_) => tag::TUPLE,
+            CqlType::Udt(_) => tag::UDT,
             CqlType::Frozen(_) => tag::FROZEN,
         }
     }
@@ -66,6 +72,19 @@ impl CqlType {
             CqlType::Map(key, value) => {
                 key.encode(out);
                 value.encode(out);
+            }
+            CqlType::Tuple(types) => {
+                varint::put_u64(out, types.len() as u64);
+                types.iter().for_each(|ty| ty.encode(out));
+            }
+            CqlType::Udt(ty) => {
+                varint::put_bytes(out, ty.keyspace.as_bytes());
+                varint::put_bytes(out, ty.name.as_bytes());
+                varint::put_u64(out, ty.fields.len() as u64);
+                for field in &ty.fields {
+                    varint::put_bytes(out, field.name.as_bytes());
+                    field.ty.encode(out);
+                }
             }
             _ => {}
         }
@@ -104,6 +123,7 @@ impl CqlType {
             tag::SMALLINT => CqlType::SmallInt,
             tag::TINYINT => CqlType::TinyInt,
             tag::VARINT => CqlType::Varint,
+            tag::DECIMAL => CqlType::Decimal,
             tag::INET => CqlType::Inet,
             tag::DATE => CqlType::Date,
             tag::TIME => CqlType::Time,
@@ -115,7 +135,35 @@ impl CqlType {
                 let key = Self::decode_within(input, depth)?;
                 key.map(Self::decode_within(input, depth)?)
             }
+            tag::TUPLE => {
+                // Nothing is reserved for the count: each type takes bytes, which must be there.
+                let mut types = Vec::new();
+                for _ in 0..Self::decode_count(input)? {
+                    types.push(Self::decode_within(input, depth)?);
+                }
+                CqlType::Tuple(types)
+            }
+            tag::UDT => {
+                let (keyspace, name) = (decode_name(input)?, decode_name(input)?);
+                let mut fields = Vec::new();
+                for _ in 0..Self::decode_count(input)? {
+                    let name = decode_name(input)?;
+                    let ty = Self::decode_within(input, depth)?;
+                    fields.push(UserField { name, ty });
+                }
+                CqlType::udt(UserType { keyspace, name, fields })
+            }
             tag => return Err(ModelError::UnknownType { tag }),
         })
     }
+
+    fn decode_count(input: &mut &[u8]) -> Result<u64, ModelError> {
+        varint::get_u64(input).ok_or(ModelError::corrupt("type is cut"))
+    }
+}
+
+fn decode_name(input: &mut &[u8]) -> Result<String, ModelError> {
+    let bytes = varint::get_bytes(input).ok_or(ModelError::corrupt("type is cut"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| ModelError::corrupt("a type's name is not UTF-8"))?;
+    Ok(text.to_owned())
 }

@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::CqlType;
 use super::elements::put_elements;
+use super::fields::put_field;
+use super::{CqlType, UserType};
 
 /// Every type that has an order and is not a collection.
-pub(crate) const SIMPLE: [CqlType; 17] = [
+pub(crate) const SIMPLE: [CqlType; 18] = [
     CqlType::BigInt,
     CqlType::Int,
     CqlType::SmallInt,
@@ -24,6 +25,7 @@ pub(crate) const SIMPLE: [CqlType; 17] = [
     CqlType::Time,
     CqlType::Inet,
     CqlType::Varint,
+    CqlType::Decimal,
 ];
 
 /// A type that a key column may have.
@@ -33,7 +35,9 @@ pub(crate) fn key_type() -> impl Strategy<Value = CqlType> {
         prop_oneof![
             inner.clone().prop_map(CqlType::list),
             inner.clone().prop_map(CqlType::set),
-            (inner.clone(), inner).prop_map(|(key, value)| key.map(value)),
+            (inner.clone(), inner.clone()).prop_map(|(key, value)| key.map(value)),
+            proptest::collection::vec(inner.clone(), 1..4).prop_map(CqlType::tuple),
+            (inner.clone(), inner).prop_map(|(a, b)| CqlType::udt(UserType::new("k", "u", [("a", a), ("b", b)]))),
         ]
     });
     prop_oneof![3 => simple, 2 => nested.prop_map(|ty| if ty.is_multi_cell() { ty.frozen() } else { ty })]
@@ -62,6 +66,42 @@ fn varint() -> BoxedStrategy<Vec<u8>> {
         .prop_map(|(bytes, more)| {
             let sign = if bytes[0] & 0x80 == 0 { 0x00 } else { 0xff };
             [vec![sign; more], bytes].concat()
+        })
+        .boxed()
+}
+
+/// Numbers that are often equal in different forms; and long ones, and those of extreme scales.
+fn decimal() -> BoxedStrategy<Vec<u8>> {
+    let near = (-3..4i32, -200..200i64, 0..3u32).prop_map(|(scale, unscaled, zeros)| {
+        let unscaled = num_bigint::BigInt::from(unscaled * 10_i64.pow(zeros));
+        (scale + zeros as i32, unscaled.to_signed_bytes_be())
+    });
+    let scale = prop_oneof![
+        -40..40i32,
+        Just(i32::MIN),
+        Just(i32::MIN + 1),
+        Just(i32::MAX),
+        any::<i32>()
+    ];
+    let far = (
+        scale,
+        prop_oneof![4 => varint(), 1 => proptest::collection::vec(any::<u8>(), 250..257)],
+    );
+    prop_oneof![2 => near, 1 => far]
+        .prop_map(|(scale, unscaled)| [&scale.to_be_bytes()[..], &unscaled].concat())
+        .boxed()
+}
+
+fn fields<'t>(types: impl Iterator<Item = &'t CqlType>) -> BoxedStrategy<Vec<u8>> {
+    let fields: Vec<_> = types.map(|ty| proptest::option::weighted(0.7, value(ty))).collect();
+    let len = fields.len();
+    (fields, 0..=len)
+        .prop_map(|(fields, there)| {
+            let mut out = Vec::new();
+            fields[..there]
+                .iter()
+                .for_each(|field| put_field(&mut out, field.as_deref()));
+            out
         })
         .boxed()
 }
@@ -96,6 +136,9 @@ pub(crate) fn value(ty: &CqlType) -> BoxedStrategy<Vec<u8>> {
             prop_oneof![number(4).boxed(), wide.boxed()].boxed()
         }
         CqlType::Varint => varint(),
+        CqlType::Decimal => decimal(),
+        CqlType::Tuple(types) => fields(types.iter()),
+        CqlType::Udt(ty) => fields(ty.types()),
         CqlType::Duration => Just(crate::types::Duration::default().encode()).boxed(),
         CqlType::SmallInt => number(2),
         CqlType::TinyInt => number(1),

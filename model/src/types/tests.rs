@@ -70,6 +70,25 @@ fn defined(ty: &CqlType, a: &[u8], b: &[u8]) -> Ordering {
             };
             wide(a).cmp(&wide(b))
         }
+        CqlType::Decimal => {
+            // The difference of both at the larger scale; far apart, their sizes tell.
+            let parts = |v: &[u8]| {
+                let scale = i64::from(i32::from_be_bytes(v[..4].try_into().unwrap()));
+                (scale, num_bigint::BigInt::from_signed_bytes_be(&v[4..]))
+            };
+            let ((a_scale, a), (b_scale, b)) = (parts(a), parts(b));
+            let (zero, ten) = (num_bigint::BigInt::ZERO, num_bigint::BigInt::from(10));
+            let up = |n: &num_bigint::BigInt, by: i64| n * ten.pow(u32::try_from(by.max(0)).unwrap());
+            if a.sign() != b.sign() || a == zero || (a_scale - b_scale).abs() < 2_000 {
+                let by = (a_scale - b_scale).clamp(-2_000, 2_000);
+                return up(&a, -by).cmp(&up(&b, by));
+            }
+            // Of up to 620 digits: the smaller scale is the larger number.
+            let larger = b_scale.cmp(&a_scale);
+            if a > zero { larger } else { larger.reverse() }
+        }
+        CqlType::Tuple(types) => defined_fields(a, b, types.iter()),
+        CqlType::Udt(ty) => defined_fields(a, b, ty.types()),
         CqlType::Duration => unreachable!("it has no order"),
         CqlType::Text | CqlType::Ascii | CqlType::Blob | CqlType::Date | CqlType::Time | CqlType::Inet => {
             for (x, y) in a.iter().zip(b) {
@@ -122,6 +141,30 @@ fn defined_elements(a: &[u8], b: &[u8], types: &[&CqlType]) -> Ordering {
         }
     }
     a.len().cmp(&b.len())
+}
+
+fn defined_fields<'t>(a: &[u8], b: &[u8], types: impl Iterator<Item = &'t CqlType>) -> Ordering {
+    let split = |bytes: &[u8]| {
+        let (mut rest, mut fields) = (bytes, Vec::new());
+        while !rest.is_empty() {
+            let len = i32::from_be_bytes(rest[..4].try_into().unwrap());
+            let end = 4 + usize::try_from(len).unwrap_or(0);
+            fields.push((len >= 0).then(|| rest[4..end].to_vec()));
+            rest = &rest[end..];
+        }
+        fields.resize(8, None);
+        fields
+    };
+    for (ty, (a, b)) in types.zip(split(a).into_iter().zip(split(b))) {
+        let order = match (a, b) {
+            (Some(a), Some(b)) => defined(ty, &a, &b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
 }
 
 fn cases() -> ProptestConfig {
@@ -198,6 +241,30 @@ fn values_are_validated() {
         (CqlType::Time, &86_400_000_000_000_u64.to_be_bytes(), "within a day"),
         (CqlType::Time, &[0xff; 8], "within a day"),
         (CqlType::Inet, &[0; 5], "not 4 or 16 bytes"),
+        (CqlType::Double, &[0; 4], "not 8 bytes"),
+        (CqlType::Float, &[0; 8], "not 4 bytes"),
+        (CqlType::Decimal, &[0; 4], "a scale of 4 bytes and an integer"),
+        (CqlType::Decimal, &[1; 4 + 257], "above 256 bytes"),
+        (CqlType::Int.set(), &[0, 0, 0, 1, 0, 0, 0, 2, 0, 0], "not 4 bytes"),
+        (CqlType::Int.map(CqlType::Text), &[0, 0, 0, 1], "elements"),
+        (CqlType::tuple([CqlType::Int]), &[0, 0, 0], "a field that is cut"),
+        (CqlType::tuple([CqlType::Int]), &[0, 0, 0, 4, 1], "a field that is cut"),
+        (
+            CqlType::tuple([CqlType::Int]),
+            &[0x7f, 0xff, 0xff, 0xff, 1],
+            "a field that is cut",
+        ),
+        (CqlType::tuple([CqlType::Int]), &[0, 0, 0, 1, 1], "not 4 bytes"),
+        (
+            CqlType::tuple([CqlType::Int]).frozen(),
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            "more after the last field",
+        ),
+        (
+            CqlType::udt(UserType::new("k", "u", [("a", CqlType::Text)])),
+            &[0, 0, 0, 1, 0xc0],
+            "UTF-8",
+        ),
         (CqlType::Duration, &[], "of one sign"),
         (CqlType::Duration, &[2, 3, 0], "of one sign"),
         (CqlType::Duration.list(), &[0, 0, 0, 1, 0, 0, 0, 0], "of one sign"),
@@ -273,6 +340,19 @@ fn values_of_all_types_are_read() {
         ),
         (CqlType::Varint, Value::Varint(vec![0, 0, 7]), &[0, 0, 7]),
         (
+            CqlType::Decimal,
+            Value::Decimal {
+                scale: 2,
+                unscaled: vec![100],
+            },
+            &[0, 0, 0, 2, 100],
+        ),
+        (
+            CqlType::tuple([CqlType::TinyInt, CqlType::Text, CqlType::Int]),
+            Value::Tuple(vec![None, Some(Value::Text("a".to_owned()))]),
+            &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, b'a'],
+        ),
+        (
             CqlType::Duration,
             Value::Duration(Duration {
                 months: 1,
@@ -338,7 +418,7 @@ fn tags_are_stable() {
     assert_eq!(
         tags,
         [
-            0x02, 0x09, 0x13, 0x14, 0x04, 0x08, 0x07, 0x0d, 0x01, 0x03, 0x0c, 0x0f, 0x0b, 0x11, 0x12, 0x10, 0x0e
+            0x02, 0x09, 0x13, 0x14, 0x04, 0x08, 0x07, 0x0d, 0x01, 0x03, 0x0c, 0x0f, 0x0b, 0x11, 0x12, 0x10, 0x0e, 0x06
         ]
     );
     let mut bytes = Vec::new();
@@ -348,11 +428,82 @@ fn tags_are_stable() {
         .frozen()
         .encode(&mut bytes);
     assert_eq!(bytes, [0x80, 0x20, 0x21, 0x0d, 0x80, 0x22, 0x09]);
-    for reserved in [0x00, 0x05, 0x06, 0x30, 0x31, 0x81, 0x82] {
+    let mut bytes = Vec::new();
+    CqlType::tuple([CqlType::Int, CqlType::Decimal]).encode(&mut bytes);
+    assert_eq!(bytes, [0x31, 2, 0x09, 0x06]);
+    bytes.clear();
+    let user = UserType::new("k", "u", [("a", CqlType::Text)]);
+    CqlType::udt(user).frozen().encode(&mut bytes);
+    assert_eq!(bytes, [0x80, 0x30, 1, b'k', 1, b'u', 1, 1, b'a', 0x0d]);
+    for reserved in [0x00, 0x05, 0x81, 0x82] {
         assert_eq!(
             CqlType::decode(&mut &[reserved, 0x09][..]),
             Err(ModelError::UnknownType { tag: reserved })
         );
     }
     assert!(CqlType::decode(&mut &[0x20; 64][..]).is_err(), "nesting is bounded");
+}
+
+#[test]
+fn types_that_cannot_be_are_refused() {
+    let user = |ty: CqlType| CqlType::udt(UserType::new("k", "u", [("a", ty)]));
+    let table = |ty: CqlType| {
+        crate::Schema::builder("k", "t")
+            .partition_key("p", CqlType::Int)
+            .regular("v", ty)
+            .build()
+    };
+    let pair = CqlType::tuple([CqlType::Int, CqlType::Text.list()]);
+    for legal in [
+        pair.clone(),
+        pair.clone().frozen(),
+        pair.clone().list(),
+        user(CqlType::Int),
+        user(CqlType::Int.list().frozen()),
+        user(pair.clone()),
+        user(CqlType::Int.list()).frozen(),
+        user(CqlType::Int).frozen().set(),
+    ] {
+        table(legal).expect("legal");
+    }
+    for (ty, says) in [
+        (user(CqlType::Int).list(), "inside one that is not frozen"),
+        (user(CqlType::Int.list()), "inside one that is not frozen"),
+        (user(user(CqlType::Int)), "inside one that is not frozen"),
+        (CqlType::tuple([]), "none or more than 32767 fields"),
+        (
+            CqlType::tuple(vec![CqlType::Int; 40_000]),
+            "none or more than 32767 fields",
+        ),
+        (
+            CqlType::udt(UserType::new("k", "u", [])),
+            "none or more than 32767 fields",
+        ),
+        (
+            CqlType::udt(UserType::new("k", "", [("a", CqlType::Int)])),
+            "empty name",
+        ),
+        (
+            CqlType::udt(UserType::new("k", "u", [("a", CqlType::Int), ("a", CqlType::Int)])),
+            "two fields of one name",
+        ),
+        (CqlType::Int.frozen(), "neither collection, tuple nor user-defined type"),
+        (CqlType::tuple([CqlType::Duration]).set(), "no order"),
+    ] {
+        let refused = table(ty.clone()).expect_err("refused").to_string();
+        assert!(refused.contains(says), "{ty}: {refused:?} does not say {says:?}");
+    }
+    let mut deep = CqlType::Int;
+    for _ in 0..TYPE_DEPTH_MAX {
+        deep = CqlType::tuple([deep]);
+    }
+    assert!(
+        table(deep.clone())
+            .expect_err("refused")
+            .to_string()
+            .contains("nested too deeply")
+    );
+    let mut bytes = Vec::new();
+    deep.encode(&mut bytes);
+    assert!(CqlType::decode(&mut &bytes[..]).is_err());
 }

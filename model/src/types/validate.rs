@@ -1,6 +1,6 @@
 //! Which bytes are a value of a type.
 
-use super::{CqlType, Duration, Elements};
+use super::{CqlType, Duration, Elements, Fields, decimal};
 use crate::ModelError;
 
 /// The last nanosecond of a day.
@@ -8,7 +8,8 @@ const DAY_NANOS_MAX: u64 = 86_400_000_000_000 - 1;
 
 impl CqlType {
     /// Whether `value` is a legal value, as Cassandra accepts it: the right length (an empty value is legal everywhere but in a duration),
-    /// UTF-8 for `text`, version 1 for `timeuuid`, legal elements without nulls and nothing after them for collections.
+    /// UTF-8 for `text`, version 1 for `timeuuid`, legal elements without nulls and nothing after them for collections, legal fields,
+    /// any of them null or missing at the end, for tuples and user-defined types.
     ///
     /// # Errors
     /// [`ModelError::Value`]: the request must be corrected.
@@ -40,8 +41,33 @@ impl CqlType {
             CqlType::Ascii if !value.is_ascii() => refuse("a byte above 0x7f"),
             CqlType::List(of) | CqlType::Set(of) => self.validate_elements(value, &[of]),
             CqlType::Map(key, of) => self.validate_elements(value, &[key, of]),
+            CqlType::Decimal => decimal::fault(value).map_or(Ok(()), refuse),
+            CqlType::Tuple(types) => self.validate_fields(value, types.iter()),
+            CqlType::Udt(ty) => self.validate_fields(value, ty.types()),
             CqlType::Frozen(inner) => inner.validate(value),
             _ => Ok(()),
+        }
+    }
+
+    fn validate_fields<'t>(&self, value: &[u8], types: impl Iterator<Item = &'t CqlType>) -> Result<(), ModelError> {
+        let refuse = |what| {
+            Err(ModelError::Value {
+                ty: self.keyword(),
+                what,
+            })
+        };
+        let mut fields = Fields::new(value);
+        for ty in types {
+            match fields.take() {
+                Ok(Some(Some(field))) => ty.validate(field)?,
+                Ok(Some(None)) => {}
+                Ok(None) => return Ok(()),
+                Err(_) => return refuse("a field that is cut"),
+            }
+        }
+        match fields.take() {
+            Ok(None) => Ok(()),
+            _ => refuse("more after the last field"),
         }
     }
 

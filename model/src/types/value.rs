@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::elements::{Elements, put_elements};
-use super::{CqlType, Duration};
+use super::fields::put_field;
+use super::{CqlType, Duration, Fields};
 use crate::ModelError;
 
 /// A value of some type.
@@ -46,6 +47,13 @@ pub enum Value {
     Inet(IpAddr),
     /// `varint`: big-endian two's complement, as it came
     Varint(Vec<u8>),
+    /// `decimal`: `unscaled * 10^-scale`
+    Decimal {
+        /// Digits behind the point.
+        scale: i32,
+        /// Big-endian two's complement, as it came.
+        unscaled: Vec<u8>,
+    },
     /// `duration`
     Duration(Duration),
     /// `list<>`, frozen or not
@@ -54,6 +62,8 @@ pub enum Value {
     Set(Vec<Value>),
     /// `map<>`, frozen or not
     Map(Vec<(Value, Value)>),
+    /// `tuple<>` or a user-defined type: its fields; those missing at the end are null.
+    Tuple(Vec<Option<Value>>),
 }
 
 impl Value {
@@ -85,6 +95,22 @@ impl Value {
             (Value::Inet(IpAddr::V6(v)), CqlType::Inet) => v.octets().to_vec(),
             (Value::Varint(v), CqlType::Varint) => v.clone(),
             (Value::Duration(v), CqlType::Duration) => v.encode(),
+            (Value::Decimal { scale, unscaled }, CqlType::Decimal) => [&scale.to_be_bytes()[..], unscaled].concat(),
+            (Value::Tuple(fields), of @ (CqlType::Tuple(_) | CqlType::Udt(_))) => {
+                let types = of.fields().unwrap_or_default();
+                if fields.len() > types.len() {
+                    return Err(ModelError::Value {
+                        ty: ty.keyword(),
+                        what: "more after the last field",
+                    });
+                }
+                let mut out = Vec::new();
+                for (field, ty) in fields.iter().zip(types) {
+                    let bytes = field.as_ref().map(|field| field.bytes(ty)).transpose()?;
+                    put_field(&mut out, bytes.as_deref());
+                }
+                out
+            }
             (Value::List(elements), CqlType::List(of)) | (Value::Set(elements), CqlType::Set(of)) => {
                 let elements = elements.iter().map(|e| e.bytes(of)).collect::<Result<Vec<_>, _>>()?;
                 collection(elements.len(), &elements)
@@ -142,6 +168,24 @@ impl Value {
                 Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
             }),
             CqlType::Varint => Value::Varint(bytes.to_vec()),
+            CqlType::Decimal => {
+                let (scale, unscaled) = bytes.split_first_chunk::<4>()?;
+                Value::Decimal {
+                    scale: i32::from_be_bytes(*scale),
+                    unscaled: unscaled.to_vec(),
+                }
+            }
+            of @ (CqlType::Tuple(_) | CqlType::Udt(_)) => {
+                let (mut rest, mut fields) = (Fields::new(bytes), Vec::new());
+                for ty in of.fields().unwrap_or_default() {
+                    match rest.take().ok()? {
+                        Some(Some(field)) => fields.push(Some(Value::read(ty, field)?)),
+                        Some(None) => fields.push(None),
+                        None => break,
+                    }
+                }
+                Value::Tuple(fields)
+            }
             CqlType::Duration => Value::Duration(Duration::decode(bytes)?),
             CqlType::List(of) => Value::List(read_elements(bytes, &[of])?),
             CqlType::Set(of) => Value::Set(read_elements(bytes, &[of])?),
