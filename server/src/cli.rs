@@ -378,10 +378,15 @@ pub enum Bench {
     Ingest(BenchIngest),
     /// The newest 50 messages of a channel, from memory or, with --cold, from table files.
     Page(BenchPage),
+    /// One message by its id or, with --absent, ids that no message has.
+    Get(BenchGet),
+    /// The newest 50 messages of one channel, asked for by many at once.
+    Crowd(BenchCrowd),
     /// The newest 50 messages of a channel behind many that were deleted one by one.
     Deleted(BenchDeleted),
-    /// Durable writes while memtables of --memtable-bytes are flushed, beside the same writes without a flush.
-    Flush(Workload),
+    /// Durable writes while memtables of --memtable-bytes are flushed or, with --snapshot, a snapshot is taken, beside the same
+    /// without.
+    Flush(BenchFlush),
     /// Opening a store whose --messages are all in the log and in no table file, as after a crash.
     Recovery(Workload),
 }
@@ -429,6 +434,48 @@ pub struct BenchIngest {
     /// Flush everything to table files within the measured time.
     #[arg(long)]
     pub flush: bool,
+}
+
+/// `bench get`
+#[derive(Args, Debug)]
+pub struct BenchGet {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Messages asked for.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub lookups: u64,
+    /// Ask for ids that no message has.
+    #[arg(long)]
+    pub absent: bool,
+    /// Flush first.
+    #[arg(long)]
+    pub flushed: bool,
+}
+
+/// `bench crowd`
+#[derive(Args, Debug)]
+pub struct BenchCrowd {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Readers of the one channel, at the same moment.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub readers: u32,
+    /// Milliseconds between two crowds.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub every_ms: u32,
+}
+
+/// `bench flush`
+#[derive(Args, Debug)]
+pub struct BenchFlush {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Readers of newest pages beside the writers, spread over the shards; each pauses for a millisecond between two pages.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    pub readers: u32,
+    /// Take a snapshot, which flushes all shards and links their files.
+    #[arg(long)]
+    pub snapshot: bool,
 }
 
 /// `bench deleted`

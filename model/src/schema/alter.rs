@@ -112,8 +112,11 @@ impl Schema {
             return self.refuse(format!("there is a column {name} already"));
         }
         // Files may hold its old values; ids keep them apart, but whoever reads the table's history would not know which is which.
-        let before = self.dropped.iter().filter(|dropped| dropped.column.name == name);
-        if let Some(before) = before.last().filter(|before| !ty.reads_values_of(&before.column.ty)) {
+        let mut before = self.dropped.iter().filter(|dropped| dropped.column.name == name);
+        if let Some(before) = before
+            .next_back()
+            .filter(|before| !ty.reads_values_of(&before.column.ty))
+        {
             return self.refuse(format!(
                 "column {name} was {} until it was dropped, and cannot be added as {ty}; choose another name",
                 before.column.ty

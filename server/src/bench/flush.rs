@@ -1,4 +1,5 @@
-//! `bench flush`: durable writes while a memtable of a given size is flushed, beside the same writes without a flush.
+//! `bench flush`: durable writes, and pages, while a memtable of a given size is flushed or a snapshot is taken, beside the same
+//! without.
 //!
 //! Each round fills the memtables, measures the writers alone, then while every shard flushes. What the writers add meanwhile is
 //! flushed in the next round.
@@ -16,25 +17,36 @@ use crate::{
 };
 use engine::{Config, Shard};
 use hdrhistogram::Histogram;
-use messages::{Local, Messages, Options};
+use messages::{History, Local, Messages, Options};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use runtime::{ShardId, TaskClass, time::Instant};
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::Duration,
 };
 
 const ROUNDS: u64 = 3;
 /// How long the writers are measured without a flush, each round.
 const QUIET: Duration = Duration::from_millis(1500);
+/// Messages of a page.
+const PAGE: usize = 50;
+/// Between two pages of a reader.
+const READERS_PAUSE: Duration = Duration::from_millis(1);
 /// Messages in one write that fills the memtable.
 const FILL_BATCH: usize = 500;
 
 /// What one shard measured in a part of a round.
 struct Part {
     latency_ns: Histogram<u64>,
+    pages_ns: Histogram<u64>,
     took: Duration,
     /// Memory of the memtables when it began.
     memtable_bytes: u64,
@@ -47,6 +59,7 @@ struct Part {
 /// All rounds and shards together.
 struct Sum {
     latency_ns: Histogram<u64>,
+    pages_ns: Histogram<u64>,
     took: Duration,
     parts: u64,
     memtable_bytes: u64,
@@ -58,6 +71,7 @@ impl Sum {
     fn new() -> Sum {
         Sum {
             latency_ns: histogram(),
+            pages_ns: histogram(),
             took: Duration::ZERO,
             parts: 0,
             memtable_bytes: 0,
@@ -68,6 +82,7 @@ impl Sum {
 
     fn add(&mut self, part: &Part) {
         self.latency_ns.add(&part.latency_ns).expect("all have the same bounds");
+        self.pages_ns.add(&part.pages_ns).expect("all have the same bounds");
         self.took += part.took;
         self.parts += 1;
         self.memtable_bytes += part.memtable_bytes;
@@ -78,6 +93,10 @@ impl Sum {
 
     fn us(&self, quantile: f64) -> f64 {
         round(self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0)
+    }
+
+    fn pages_us(&self, quantile: f64) -> f64 {
+        round(self.pages_ns.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
     /// Mean of the log's synchronous writes, microseconds.
@@ -92,7 +111,12 @@ impl Sum {
 }
 
 /// Measures.
-pub fn run(args: cli::Workload, format: Format) -> Done {
+pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
+    let cli::BenchFlush {
+        workload: args,
+        readers,
+        snapshot,
+    } = bench;
     let folder = scratch::Folder::new(args.data.as_deref(), "bench")?;
     let flush_bytes = args.memtable_bytes.as_usize();
     let config = config(&args, folder.path())?;
@@ -106,15 +130,10 @@ pub fn run(args: cli::Workload, format: Format) -> Done {
     let figures = session::with_config(config, Options::default(), async |messages| {
         let (mut quiet, mut flushing) = (Sum::new(), Sum::new());
         for number in 0..ROUNDS {
-            on_all(
-                &messages,
-                &args,
-                number,
-                move |on| async move { on.fill(flush_bytes).await },
-            )
-            .await?;
+            let fill = move |on: Writers| async move { on.fill(flush_bytes).await };
+            on_all(&messages, (&args, readers), number, fill).await?;
             let alone = |on: Writers| async move { on.measure(runtime::time::sleep(QUIET)).await };
-            let parts = on_all(&messages, &args, number, alone).await?;
+            let parts = on_all(&messages, (&args, readers), number, alone).await?;
             parts.iter().for_each(|part| quiet.add(part));
             let flush = |on: Writers| async move {
                 let shard = Rc::clone(&on.shard);
@@ -123,7 +142,10 @@ pub fn run(args: cli::Workload, format: Format) -> Done {
                 flushed?;
                 Ok(part)
             };
-            let parts = on_all(&messages, &args, number, flush).await?;
+            let parts = match snapshot {
+                false => on_all(&messages, (&args, readers), number, flush).await?,
+                true => during_snapshot(&messages, (&args, readers), number).await?,
+            };
             parts.iter().for_each(|part| flushing.add(part));
         }
         let shards = messages.store().shards();
@@ -143,6 +165,16 @@ pub fn run(args: cli::Workload, format: Format) -> Done {
         figures.put("quiet_stall_max_us", quiet.stall.0);
         figures.put("quiet_stall_max_task", quiet.stall.1);
         figures.put("p99_ratio", round(flushing.us(0.99) / quiet.us(0.99)));
+        if readers > 0 {
+            figures.put("readers", readers);
+            figures.put("pages", flushing.pages_ns.len());
+            figures.put("pages_p50_us", flushing.pages_us(0.5));
+            figures.put("pages_p99_us", flushing.pages_us(0.99));
+            figures.put("quiet_pages_p50_us", quiet.pages_us(0.5));
+            figures.put("quiet_pages_p99_us", quiet.pages_us(0.99));
+            figures.put("pages_p99_ratio", round(flushing.pages_us(0.99) / quiet.pages_us(0.99)));
+        }
+        figures.put("snapshot", snapshot);
         figures.put("flushes", flushing.parts);
         figures.put("flush_bytes", flushing.memtable_bytes / flushing.parts);
         let flush_ms = flushing.took.as_secs_f64() * 1000.0 / flushing.parts as f64;
@@ -152,15 +184,56 @@ pub fn run(args: cli::Workload, format: Format) -> Done {
     figures.tell(format)
 }
 
+/// Measures on every shard while a snapshot is taken.
+async fn during_snapshot(messages: &Messages, of: (&cli::Workload, u32), number: u64) -> Done<Vec<Part>> {
+    let taken = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&taken);
+    let measure = move |on: Writers| {
+        let until = Arc::clone(&until);
+        async move {
+            let taken = async {
+                while !until.load(Ordering::Acquire) {
+                    runtime::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            on.measure(taken).await
+        }
+    };
+    let mut measured = pin!(on_all(messages, of, number, measure));
+    let name = format!("round-{number}");
+    let mut snapshot = pin!(messages.store().snapshot(&name));
+    let mut result = None;
+    poll_fn(|context| {
+        if result.is_none()
+            && let Poll::Ready(snapshot) = snapshot.as_mut().poll(context)
+        {
+            result = Some(snapshot);
+            taken.store(true, Ordering::Release);
+        }
+        measured.as_mut().poll(context)
+    })
+    .await
+    .and_then(|parts| {
+        result.expect("the shards wait for it")?;
+        Ok(parts)
+    })
+}
+
 /// Runs `f` on every shard at the same time.
-async fn on_all<R, F, Fut>(messages: &Messages, args: &cli::Workload, number: u64, f: F) -> Done<Vec<R>>
+async fn on_all<R, F, Fut>(
+    messages: &Messages,
+    (args, readers): (&cli::Workload, u32),
+    number: u64,
+    f: F,
+) -> Done<Vec<R>>
 where
-    F: FnOnce(Writers) -> Fut + Copy + Send + 'static,
+    F: FnOnce(Writers) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = messages::Result<R>> + 'static,
     R: Send + 'static,
 {
     let shards = messages.store().shards();
     let calls = (0..shards).map(|shard| {
+        let f = f.clone();
         let channels = channels_of(messages, ShardId(shard));
         let (content_bytes, writers) = (args.content_bytes.as_usize(), args.writers / u32::from(shards));
         let seed = args.seed ^ (number << 40) ^ (u64::from(shard) << 20);
@@ -173,6 +246,7 @@ where
                 channels: Rc::new(channels),
                 content_bytes,
                 count: u64::from(writers.max(1)),
+                readers: u64::from(readers / u32::from(shards)),
                 seed,
             })
         })
@@ -188,6 +262,7 @@ struct Writers {
     channels: Rc<Vec<i64>>,
     content_bytes: usize,
     count: u64,
+    readers: u64,
     seed: u64,
 }
 
@@ -226,7 +301,24 @@ impl Writers {
                 Ok::<(), messages::Error>(())
             })
         });
-        let running: Vec<_> = running.collect();
+        let mut running: Vec<_> = running.collect();
+        let pages_ns = Rc::new(RefCell::new(histogram()));
+        running.extend((0..self.readers).map(|number| {
+            let (local, channels) = (self.local.clone(), Rc::clone(&self.channels));
+            let (at_work, pages_ns) = (Rc::clone(&at_work), Rc::clone(&pages_ns));
+            let mut random = SmallRng::seed_from_u64(self.seed ^ number ^ (1 << 60));
+            runtime::spawn(TaskClass::Request, "bench pages", async move {
+                while at_work.get() {
+                    let channel = channels[random.random_range(0..channels.len())];
+                    let began = Instant::now();
+                    local.history(channel, History::newest(PAGE)).await?;
+                    let ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    pages_ns.borrow_mut().saturating_record(ns);
+                    runtime::time::sleep(READERS_PAUSE).await;
+                }
+                Ok::<(), messages::Error>(())
+            })
+        }));
         meanwhile.await;
         let took = began.elapsed();
         at_work.set(false);
@@ -237,6 +329,7 @@ impl Writers {
         let log = self.shard.statistics().log.odsync_us;
         Ok(Part {
             latency_ns: latency_ns.replace(histogram()),
+            pages_ns: pages_ns.replace(histogram()),
             took,
             memtable_bytes: before.memtable_bytes,
             odsync: (

@@ -6,9 +6,11 @@
 //!   `odsync_raw_us` that of bare 4 KiB writes, one thread for each shard, right after it.
 //! - Allocations are counted in a further, shorter part, because counting costs.
 
+mod crowd;
 mod deleted;
 mod figures;
 mod flush;
+mod get;
 mod ingest;
 mod page;
 mod probe;
@@ -22,6 +24,8 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
     match bench {
         cli::Bench::Ingest(args) => ingest::run(args, format),
         cli::Bench::Page(args) => page::run(args, format),
+        cli::Bench::Get(args) => get::run(args, format),
+        cli::Bench::Crowd(args) => crowd::run(args, format),
         cli::Bench::Deleted(args) => deleted::run(args, format),
         cli::Bench::Flush(args) => flush::run(args, format),
         cli::Bench::Recovery(args) => recovery::run(args, format),
