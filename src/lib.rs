@@ -10,7 +10,7 @@ pub use engine::{Body, Config, Cost, Size, SyncMode};
 pub use messages::{
     Around, Bucket, BucketCount, CONTENT_BYTES_MAX, ChannelSummary, Epoch, Error, Event, History, HistoryPage, Import,
     Imported, Message, MessageId, Messages, NAME_BYTES_MAX, NONCE_BYTES_MAX, NONCE_SECONDS, NameKind, OneMessage,
-    Options, Result, Sent, Subscription, Window, block_on, import_id,
+    Options, Result, Sent, Subscription, WINDOW_CHANGES_MAX, Window, WindowChange, Windows, block_on, import_id,
 };
 
 /// The wide-column store below: partitions of rows in clustering order, cells with timestamps, tombstones.

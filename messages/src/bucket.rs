@@ -1,11 +1,13 @@
 //! Buckets: a channel's messages lie in one partition per window of time.
 //!
 //! A bucket's id is the number of its window's first hour since the store's epoch, so that buckets of different window
-//! lengths can follow each other in one channel and still sort by time.
+//! lengths can follow each other in one channel and still sort by time. Which one an id lies in, the channel's
+//! [`Windows`](crate::Windows) tell.
 
 use crate::{Error, MessageId, Result};
 
-const HOUR_MS: u64 = 3_600_000;
+/// Milliseconds of an hour.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 
 /// How long one bucket of a channel lasts, in hours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,17 +47,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// The bucket in which a message with this id lies, in a channel of this window.
-    pub fn of(id: MessageId, window: Window) -> Bucket {
-        let hour = hour_of(id);
-        Bucket {
-            id: hour - hour % window.0 as i32,
-            window,
-        }
-    }
-
     /// The first millisecond, since the epoch, that is not in the bucket any more.
-    fn end_ms(self) -> u64 {
+    pub(crate) fn end_ms(self) -> u64 {
         self.start_ms() + u64::from(self.window.0) * HOUR_MS
     }
 
@@ -95,7 +88,12 @@ pub(crate) fn hour_of(id: MessageId) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Windows;
     use proptest::prelude::*;
+
+    fn bucket_of(id: MessageId, window: Window) -> Bucket {
+        Windows::unchanged(window).bucket_of(id)
+    }
 
     fn at_ms(time_ms: u64) -> MessageId {
         MessageId::from_parts(time_ms, 1, 1).unwrap()
@@ -111,9 +109,9 @@ mod tests {
             (3 * ten_days - 1, 480),
             (3 * ten_days, 720),
         ] {
-            assert_eq!(Bucket::of(at_ms(time_ms), Window::DEFAULT).id, bucket, "{time_ms}");
+            assert_eq!(bucket_of(at_ms(time_ms), Window::DEFAULT).id, bucket, "{time_ms}");
         }
-        let last = Bucket::of(MessageId::MAX, Window::from_hours(1).unwrap());
+        let last = bucket_of(MessageId::MAX, Window::from_hours(1).unwrap());
         assert_eq!(last.id, 610_839);
         assert!(last.contains(MessageId::MAX));
     }
@@ -130,10 +128,10 @@ mod tests {
         fn prop_a_message_lies_in_its_bucket_and_in_no_other(a in 1..i64::MAX, b in 1..i64::MAX, hours in 1..=Window::HOURS_MAX) {
             let (a, b) = (MessageId::new(a).unwrap(), MessageId::new(b).unwrap());
             let window = Window::from_hours(hours).unwrap();
-            let bucket = Bucket::of(a, window);
+            let bucket = bucket_of(a, window);
             prop_assert!(bucket.contains(a) && !bucket.is_before(a) && !bucket.is_after(a));
             prop_assert_eq!([bucket.contains(b), bucket.is_before(b), bucket.is_after(b)].iter().filter(|x| **x).count(), 1);
-            prop_assert_eq!(bucket.contains(b), Bucket::of(b, window) == bucket);
+            prop_assert_eq!(bucket.contains(b), bucket_of(b, window) == bucket);
             prop_assert!(bucket.contains(b) || bucket.is_before(b) == (a < b));
             let (after, before) = bucket.between();
             let is_between = after.is_none_or(|after| b > after) && before.is_none_or(|before| b < before);

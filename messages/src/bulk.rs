@@ -69,9 +69,10 @@ impl Local {
             added: 0,
             present: (given - messages.len()) as u64,
         };
+        let windows = self.windows_here(channel).await?;
         let mut tasks = Vec::new();
         while let Some(newest) = messages.first() {
-            let bucket = Bucket::of(newest.id, self.tables.window);
+            let bucket = windows.bucket_of(newest.id);
             let rest = messages.split_off(messages.partition_point(|message| bucket.contains(message.id)));
             let of_bucket = std::mem::replace(&mut messages, rest);
             let home = self.clone();
@@ -89,8 +90,12 @@ impl Local {
     /// Imports messages of one bucket, newest first. Imports into one bucket take turns, and each writes its oldest messages
     /// first: where a memtable is sealed in between, the newer messages are in the newer sstable and a page needs one of them.
     async fn import_bucket(&self, channel: i64, bucket: Bucket, messages: Vec<Import>) -> Result<Imported> {
-        let _turn = self.home.lock(LockKey::Import(channel, bucket.id)).await;
-        self.ensure_bucket(channel, bucket).await?;
+        let turn = self.home.lock(LockKey::Import(channel, bucket.id)).await;
+        if !self.ensure_bucket(channel, bucket).await? {
+            // The channel's windows have just changed; as often as that happens, again.
+            drop(turn);
+            return Box::pin(self.import_here(channel, messages)).await;
+        }
         let key = tables::bucket_key(channel, bucket.id);
         let present = self.present(&key, &messages).await?;
         let new: Vec<&Import> = messages

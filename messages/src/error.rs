@@ -50,6 +50,23 @@ pub enum Error {
         /// The window asked for, hours.
         asked_hours: u32,
     },
+    /// A window cannot change in the middle of a bucket. Take the border that is named, or a later one.
+    NoBorder {
+        /// The refused time, Unix milliseconds.
+        unix_ms: i64,
+        /// The first usable border after it, Unix milliseconds.
+        next_ms: i64,
+    },
+    /// A window cannot change where messages may lie already, nor within a minute of the ids. Take the border that is named, or a
+    /// later one.
+    BorderTooEarly {
+        /// The refused time, Unix milliseconds.
+        unix_ms: i64,
+        /// The first usable border, Unix milliseconds.
+        next_ms: i64,
+    },
+    /// The channel's window was changed [`WINDOW_CHANGES_MAX`](crate::WINDOW_CHANGES_MAX) times: it stays as it is.
+    TooManyWindows,
     /// More messages in one millisecond than import ids can tell apart.
     MillisecondFull {
         /// The full millisecond, Unix milliseconds.
@@ -139,7 +156,22 @@ impl fmt::Display for Error {
                 asked_hours,
             } => write!(
                 f,
-                "the store's bucket window is {present_hours} hours, fixed when it was created, and cannot become {asked_hours}"
+                "the store's bucket window is {present_hours} hours, fixed when it was created, and cannot become {asked_hours}; \
+                 that of a channel can be changed"
+            ),
+            Error::NoBorder { unix_ms, next_ms } => write!(
+                f,
+                "the bucket window cannot change at {unix_ms} ms, in the middle of a bucket; the next border is {next_ms} ms"
+            ),
+            Error::BorderTooEarly { unix_ms, next_ms } => write!(
+                f,
+                "the bucket window cannot change at {unix_ms} ms, which is not a minute after every message of the channel; the \
+                 first border that is: {next_ms} ms"
+            ),
+            Error::TooManyWindows => write!(
+                f,
+                "the bucket window of this channel was changed {} times, and stays as it is",
+                crate::WINDOW_CHANGES_MAX
             ),
             Error::MillisecondFull { unix_ms } => {
                 write!(

@@ -424,12 +424,13 @@ impl Local {
     /// # Cancellation
     /// Changes nothing.
     pub async fn get(&self, channel: i64, id: MessageId) -> Result<Option<OneMessage>> {
-        let key = self.key_of(channel, id);
-        let page = self
-            .shard
-            .read(crate::local::one(&self.tables, key, &tables::message_position(id)))
-            .await?;
-        Ok(OneMessage::of(self.tables, page))
+        let get = move |home: Local| async move {
+            let bucket = home.bucket_of(channel, id).await?;
+            let key = tables::bucket_key(channel, bucket.id);
+            let read = crate::local::one(&home.tables, &key, &tables::message_position(id));
+            Ok(OneMessage::of(home.tables, home.shard.read(read).await?))
+        };
+        self.at_home(channel, get).await
     }
 }
 

@@ -1,18 +1,20 @@
 //! What a shard knows of the channels whose home it is.
 //!
 //! - It gives their messages ids, and hands the messages to the log in the order of the ids.
-//! - It remembers their directory: which buckets have ever held a message.
+//! - It remembers their directory: which buckets have ever held a message, and how long they last.
 //! - It lets one conditional edit or delete of a message run at a time.
 
-use crate::{Bucket, Event, Generator, MessageId, feed::Feeds};
+use crate::{Bucket, Event, Generator, MessageId, Windows, feed::Feeds};
 use model::{MutationBuilder, RowBuilder, TableId};
 use runtime::sync::{Notify, Permit, Semaphore};
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     rc::Rc,
 };
 
+/// Those who share one lock at most.
+const SHARERS: usize = 1 << 20;
 /// Buckets remembered, in each of the two halves of the memory.
 const BUCKETS_REMEMBERED: usize = 100_000;
 
@@ -41,6 +43,18 @@ pub(crate) enum LockKey {
     Import(i64, i32),
     /// Sending to a channel, by an author, with a nonce of this hash.
     Nonce(i64, i64, u64),
+    /// The windows of a channel: shared by those who add to its directory, alone by who changes them.
+    Windows(i64),
+}
+
+impl LockKey {
+    /// Permits of the lock: who has it alone has all of them.
+    fn permits(self) -> usize {
+        match self {
+            LockKey::Windows(_) => SHARERS,
+            _ => 1,
+        }
+    }
 }
 
 /// Sends of a channel that are under way, all into one bucket.
@@ -162,11 +176,20 @@ impl Home {
 
     /// Waits for the lock of `key`, in order of arrival.
     pub async fn lock(self: &Rc<Self>, key: LockKey) -> Locked {
+        self.take_lock(key, key.permits()).await
+    }
+
+    /// Waits for a share of the lock of `key`, in order of arrival.
+    pub async fn share(self: &Rc<Self>, key: LockKey) -> Locked {
+        self.take_lock(key, 1).await
+    }
+
+    async fn take_lock(self: &Rc<Self>, key: LockKey, permits: usize) -> Locked {
         let semaphore = self
             .locks
             .borrow_mut()
             .entry(key)
-            .or_insert_with(|| Semaphore::new(1))
+            .or_insert_with(|| Semaphore::new(key.permits()))
             .clone();
         // Made before the wait: dropped in it, it takes the lock off the list.
         let mut locked = Locked {
@@ -174,7 +197,7 @@ impl Home {
             key,
             permit: None,
         };
-        locked.permit = Some(semaphore.acquire(1).await);
+        locked.permit = Some(semaphore.acquire(permits).await);
         locked
     }
 }
@@ -191,7 +214,10 @@ impl Drop for Locked {
         self.permit = None;
         let mut locks = self.home.locks.borrow_mut();
         // A lock that somebody waits for has been handed on by now.
-        if locks.get(&self.key).is_some_and(|lock| lock.available() == 1) {
+        if locks
+            .get(&self.key)
+            .is_some_and(|lock| lock.available() == self.key.permits())
+        {
             locks.remove(&self.key);
         }
     }
@@ -265,12 +291,13 @@ impl Drop for SendPass {
     }
 }
 
-/// The buckets that have ever held a message, as far as they are remembered: two generations, of which the elder is
-/// forgotten when the younger is full.
+/// The buckets that have ever held a message and the windows of the channels, as far as they are remembered: two generations,
+/// of which the elder is forgotten when the younger is full.
 #[derive(Default)]
 pub(crate) struct Directory {
     young: RefCell<BTreeMap<i64, Known>>,
-    young_buckets: Cell<usize>,
+    /// What the younger weighs.
+    young_weight: Cell<usize>,
     old: RefCell<BTreeMap<i64, Known>>,
     /// Buckets added so far.
     additions: Cell<u64>,
@@ -283,14 +310,34 @@ struct Known {
     buckets: Rc<Vec<Bucket>>,
     /// There are no others.
     complete: bool,
+    /// How long they last, if that is known.
+    windows: Option<Windows>,
 }
 
 impl Directory {
-    /// Whether the directory on disk has this bucket; if not known, look there.
+    /// Whether the directory on disk has this bucket, of this length; if not known, look there.
     pub fn has(&self, channel: i64, bucket: Bucket) -> bool {
+        self.with(channel, |known| known.is_some_and(|known| known.has(bucket)))
+    }
+
+    /// The bucket in which a message of the channel lies, and whether the directory has it; `None` if the channel's windows are
+    /// not remembered.
+    pub fn bucket_of(&self, channel: i64, id: MessageId) -> Option<(Bucket, bool)> {
         self.with(channel, |known| {
-            known.is_some_and(|known| known.find(bucket.id).is_ok())
+            let known = known?;
+            let bucket = known.windows.as_ref()?.bucket_of(id);
+            Some((bucket, known.has(bucket)))
         })
+    }
+
+    /// The windows of the channel, if they are remembered.
+    pub fn windows(&self, channel: i64) -> Option<Windows> {
+        self.with(channel, |known| known.and_then(|known| known.windows.clone()))
+    }
+
+    /// Remembers the windows of a channel as they are on disk, or that they are not known.
+    pub fn set_windows(&self, channel: i64, windows: Option<Windows>) {
+        self.change(channel, |known| known.windows = windows);
     }
 
     /// All buckets of the channel, newest first, if they are remembered.
@@ -305,15 +352,11 @@ impl Directory {
     /// Remembers a bucket that is now in the directory on disk.
     pub fn add(&self, channel: i64, bucket: Bucket) {
         self.additions.set(self.additions.get() + 1);
-        self.make_room();
-        let mut young = self.young.borrow_mut();
-        let known = young
-            .entry(channel)
-            .or_insert_with(|| self.old.borrow_mut().remove(&channel).unwrap_or_default());
-        if let Err(place) = known.find(bucket.id) {
-            Rc::make_mut(&mut known.buckets).insert(place, bucket);
-            self.young_buckets.set(self.young_buckets.get() + 1);
-        }
+        self.change(channel, |known| {
+            if let Err(place) = known.find(bucket.id) {
+                Rc::make_mut(&mut known.buckets).insert(place, bucket);
+            }
+        });
     }
 
     /// A mark to give to [`remember`](Self::remember) with what is read from now on.
@@ -324,16 +367,10 @@ impl Directory {
     /// Remembers all buckets of a channel, newest first, read since `mark`; unless something was added meanwhile.
     pub fn remember(&self, channel: i64, buckets: Rc<Vec<Bucket>>, mark: u64) {
         if mark == self.additions.get() && buckets.len() <= BUCKETS_REMEMBERED / 8 {
-            self.make_room();
-            self.young_buckets.set(self.young_buckets.get() + buckets.len() + 1);
-            self.old.borrow_mut().remove(&channel);
-            self.young.borrow_mut().insert(
-                channel,
-                Known {
-                    buckets,
-                    complete: true,
-                },
-            );
+            self.change(channel, |known| {
+                known.buckets = buckets;
+                known.complete = true;
+            });
         }
     }
 
@@ -345,20 +382,47 @@ impl Directory {
             return f(None);
         };
         self.make_room();
-        self.young_buckets
-            .set(self.young_buckets.get() + known.buckets.len() + 1);
+        self.young_weight.set(self.young_weight.get() + known.weight());
         f(Some(self.young.borrow_mut().entry(channel).or_insert(known)))
     }
 
+    fn change(&self, channel: i64, f: impl FnOnce(&mut Known)) {
+        self.make_room();
+        let mut young = self.young.borrow_mut();
+        let (known, counted) = match young.entry(channel) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                let counted = known.weight();
+                (known, counted)
+            }
+            Entry::Vacant(place) => (
+                place.insert(self.old.borrow_mut().remove(&channel).unwrap_or_default()),
+                0,
+            ),
+        };
+        f(known);
+        self.young_weight
+            .set(self.young_weight.get() - counted + known.weight());
+    }
+
     fn make_room(&self) {
-        if self.young_buckets.get() >= BUCKETS_REMEMBERED {
+        if self.young_weight.get() >= BUCKETS_REMEMBERED {
             *self.old.borrow_mut() = self.young.take();
-            self.young_buckets.set(0);
+            self.young_weight.set(0);
         }
     }
 }
 
 impl Known {
+    fn has(&self, bucket: Bucket) -> bool {
+        self.find(bucket.id).is_ok_and(|place| self.buckets[place] == bucket)
+    }
+
+    /// What it takes, counted in buckets.
+    fn weight(&self) -> usize {
+        1 + self.buckets.len() + self.windows.as_ref().map_or(0, |windows| windows.changes().len())
+    }
+
     /// The place of a bucket among the others, newest first.
     fn find(&self, id: i32) -> Result<usize, usize> {
         self.buckets.binary_search_by(|bucket| id.cmp(&bucket.id))
@@ -436,6 +500,65 @@ mod tests {
         assert!(pin!(home.lock(key)).poll(&mut context).is_pending());
         drop(held);
         assert!(home.locks.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_lock_is_shared_or_held_alone() {
+        use std::{
+            future::Future,
+            pin::Pin,
+            task::{Context, Poll, Waker},
+        };
+        let home = Rc::new(Home::new(0, 0));
+        let key = LockKey::Windows(1);
+        let poll = |future: &mut Pin<Box<dyn Future<Output = Locked> + '_>>| match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(locked) => Some(locked),
+            Poll::Pending => None,
+        };
+        let share = || -> Pin<Box<dyn Future<Output = Locked> + '_>> { Box::pin(home.share(key)) };
+        let one = poll(&mut share()).unwrap();
+        let two = poll(&mut share()).unwrap();
+        let mut alone: Pin<Box<dyn Future<Output = Locked> + '_>> = Box::pin(home.lock(key));
+        assert!(poll(&mut alone).is_none());
+        let mut later = share();
+        assert!(poll(&mut later).is_none(), "in order of arrival");
+        drop(one);
+        assert!(poll(&mut alone).is_none());
+        drop(two);
+        let held = poll(&mut alone).unwrap();
+        assert!(poll(&mut later).is_none());
+        drop(held);
+        let later = poll(&mut later).unwrap();
+        assert_eq!(home.locks.borrow().len(), 1);
+        drop(later);
+        assert!(home.locks.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_bucket_of_another_length_is_not_known() {
+        let directory = Directory::default();
+        let id = MessageId::MAX;
+        assert_eq!(directory.bucket_of(1, id), None);
+        let windows = Windows::unchanged(Window::DEFAULT);
+        directory.set_windows(1, Some(windows.clone()));
+        let long = windows.bucket_of(id);
+        assert_eq!(directory.bucket_of(1, id), Some((long, false)));
+        directory.add(1, long);
+        assert_eq!(directory.bucket_of(1, id), Some((long, true)));
+        let short = Bucket {
+            window: Window::from_hours(1).unwrap(),
+            ..long
+        };
+        assert!(directory.has(1, long) && !directory.has(1, short));
+        // Read anew, the directory takes no windows away.
+        directory.remember(1, Rc::new(vec![long]), directory.mark());
+        assert_eq!(directory.windows(1), Some(windows));
+        directory.set_windows(1, None);
+        assert_eq!(directory.bucket_of(1, id), None);
+        assert!(directory.has(1, long));
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod window_change;
+mod windows;
 
 pub use around::{Around, BucketCount};
 pub use bucket::{Bucket, Window};
@@ -42,6 +44,7 @@ pub use nonce::NONCE_SECONDS;
 pub use runtime::block_on;
 pub use snowflake::{Epoch, Generator, MessageId, TIME_MS_MAX};
 pub use store::{ChannelSummary, Messages, Options};
+pub use windows::{WINDOW_CHANGES_MAX, WindowChange, Windows};
 
 /// Largest content of one message, bytes.
 pub const CONTENT_BYTES_MAX: usize = 1 << 20;

@@ -7,7 +7,7 @@ use crate::{
 };
 use engine::{Read, Shard};
 use model::{Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Slice};
-use runtime::ShardId;
+use runtime::{ShardId, TaskClass};
 use std::{future::Future, rc::Rc};
 
 /// Message history, on a shard's own thread. Calls go to the channel's home shard by themselves.
@@ -119,8 +119,11 @@ impl Local {
         let (bucket, pass, timestamps) = loop {
             let timestamp = self.shard.timestamps(count).await?;
             let id = self.home.next_id(id_time(&self.tables, timestamp)?)?;
-            let bucket = Bucket::of(id, self.tables.window);
-            if !self.home.directory.has(channel, bucket) {
+            let Some((bucket, is_listed)) = self.home.directory.bucket_of(channel, id) else {
+                self.windows_here(channel).await?;
+                continue;
+            };
+            if !is_listed {
                 self.ensure_bucket(channel, bucket).await?;
                 continue;
             }
@@ -169,37 +172,16 @@ impl Local {
         }
     }
 
-    /// Sees to it that the directory on disk has the bucket. On the channel's home.
-    pub(crate) async fn ensure_bucket(&self, channel: i64, bucket: Bucket) -> Result<()> {
+    /// Sees to it that the directory on disk has the bucket; false if the channel's windows have changed meanwhile, and it is none
+    /// of its buckets. On the channel's home.
+    pub(crate) async fn ensure_bucket(&self, channel: i64, bucket: Bucket) -> Result<bool> {
         if self.home.directory.has(channel, bucket) {
-            return Ok(());
+            return Ok(true);
         }
-        let _locked = self.home.lock(LockKey::Bucket(channel, bucket.id)).await;
-        if self.home.directory.has(channel, bucket) {
-            return Ok(());
-        }
-        let position = tables::bucket_position(bucket.id);
-        let key = tables::channel_key(channel);
-        let read = Read {
-            slice: tables::only(&position),
-            ..Read::partition(self.tables.buckets, key)
-        };
-        let present = self.shard.read(read).await?;
-        if present.is_empty() {
-            let timestamp = self.shard.timestamp().await?;
-            let mut row = RowBuilder::new();
-            row.liveness(timestamp);
-            row.cell(
-                self.tables.window_hours,
-                timestamp,
-                &bucket.window.hours().to_be_bytes(),
-            );
-            let mut mutation = MutationBuilder::new(self.tables.buckets, &key);
-            mutation.row(&position, row.finish());
-            self.shard.apply(mutation.build()).await?;
-        }
-        self.home.directory.add(channel, bucket);
-        Ok(())
+        // A task of its own: the lock is held until the outcome is known, also if nobody waits for it any more.
+        let home = self.clone();
+        let add = async move { home.add_bucket(channel, bucket).await };
+        runtime::spawn(TaskClass::Request, "add a bucket", add).await
     }
 
     /// Gives a message another content. With an author, only if that one wrote it.
@@ -256,8 +238,9 @@ impl Local {
         write: impl FnOnce(&mut RowBuilder, i64),
     ) -> Result<()> {
         let _locked = self.home.lock(LockKey::Message(channel, id)).await;
-        let (key, position) = (self.key_of(channel, id), tables::message_position(id));
-        let page = self.shard.read(one(&self.tables, key.clone(), &position)).await?;
+        let bucket = self.bucket_of(channel, id).await?;
+        let (key, position) = (tables::bucket_key(channel, bucket.id), tables::message_position(id));
+        let page = self.shard.read(one(&self.tables, &key, &position)).await?;
         let row = page
             .row(0)
             .map(|(_, row)| row)
@@ -288,10 +271,6 @@ impl Local {
     /// The first id after the millisecond of this timestamp; none if there is none.
     pub(crate) fn first_id_after(&self, timestamp: i64) -> Result<Option<MessageId>> {
         Ok(MessageId::from_parts(id_time(&self.tables, timestamp)? + 1, 0, 0))
-    }
-
-    pub(crate) fn key_of(&self, channel: i64, id: MessageId) -> Vec<u8> {
-        tables::bucket_key(channel, Bucket::of(id, self.tables.window).id).to_vec()
     }
 
     /// Whether every message that will ever be sent into the bucket can be read now. On the channel's home.
@@ -338,7 +317,7 @@ impl Local {
         Ok((buckets, None))
     }
 
-    async fn read_buckets(
+    pub(crate) async fn read_buckets(
         &self,
         channel: i64,
         slice: Slice,
@@ -410,7 +389,7 @@ const DIRECTORY_PAGE: usize = 4096;
 pub(crate) const SUMMARY_PAGE: usize = 20_000;
 
 /// The read of one message.
-pub(crate) fn one(tables: &Tables, key: Vec<u8>, position: &[u8]) -> Read {
+pub(crate) fn one(tables: &Tables, key: &[u8], position: &[u8]) -> Read {
     Read {
         slice: tables::only(position),
         limit_rows: 1,
@@ -432,6 +411,6 @@ pub(crate) fn check_content(content: &str) -> Result<()> {
 
 /// The milliseconds since the epoch that an id gets at this timestamp of the engine, which never steps back, also across
 /// a restart.
-fn id_time(tables: &Tables, timestamp: i64) -> Result<u64> {
+pub(crate) fn id_time(tables: &Tables, timestamp: i64) -> Result<u64> {
     tables.epoch.since(timestamp.div_euclid(1000))
 }

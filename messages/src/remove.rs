@@ -33,7 +33,7 @@ impl Local {
         ids.dedup();
         let (mut deleted, mut rest) = (0, &ids[..]);
         while let Some(first) = rest.first() {
-            let bucket = Bucket::of(*first, self.tables.window);
+            let bucket = self.bucket_of(channel, *first).await?;
             let of_one_write = rest.iter().take(WRITE_ROWS_MAX);
             let (some, later) = rest.split_at(of_one_write.take_while(|id| bucket.contains(**id)).count());
             deleted += self.delete_some(channel, bucket, some, author).await?;
@@ -115,7 +115,7 @@ impl Local {
     /// Dropped, they may have been deleted.
     pub async fn delete_bucket(&self, channel: i64, of: MessageId) -> Result<()> {
         self.at_home(channel, move |home| async move {
-            let wanted = Bucket::of(of, home.tables.window);
+            let wanted = home.bucket_of(channel, of).await?;
             let all = History::newest(1);
             home.delete_range(channel, all, |bucket| (bucket == wanted).then_some(true))
                 .await?;

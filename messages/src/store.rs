@@ -2,7 +2,7 @@
 
 use crate::{
     Around, BucketCount, Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage,
-    Result, Subscription, Window, local,
+    Result, Subscription, Window, Windows, local,
     tables::{self, Tables},
 };
 use engine::{Config, Shard, Store};
@@ -20,7 +20,8 @@ const WINDOW_PROPERTY: &str = "messages.window_hours";
 pub struct Options {
     /// The instant from which ids count, Unix milliseconds; fixed when the store is created. Default: 2015-01-01.
     pub epoch_ms: Option<i64>,
-    /// How long a channel's bucket lasts; fixed when the store is created. Default: 10 days.
+    /// How long a channel's bucket lasts; fixed when the store is created, and changed for a channel with
+    /// [`Messages::set_window`]. Default: 10 days.
     pub window: Option<Window>,
 }
 
@@ -100,7 +101,7 @@ impl Messages {
                 None => store.create_table(schema, true).await?,
             });
         }
-        let tables: [Arc<Schema>; 4] = tables.try_into().expect("one table for each definition");
+        let tables: [Arc<Schema>; 5] = tables.try_into().expect("one table for each definition");
         let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
         Ok(Messages { store, tables })
     }
@@ -133,7 +134,7 @@ impl Messages {
         self.tables.epoch
     }
 
-    /// How long a channel's bucket lasts.
+    /// How long a channel's bucket lasts, unless that was [changed](Self::set_window).
     pub fn window(&self) -> Window {
         self.tables.window
     }
@@ -348,6 +349,42 @@ impl Messages {
         self.call(self.home_of(channel), move |home| async move {
             home.delete_bucket(channel, of).await
         })
+    }
+
+    /// Makes the buckets of a channel last this long from a border on, as [`Local::set_window`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_window(
+        &self,
+        channel: i64,
+        window: Window,
+        from_unix_ms: i64,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.set_window(channel, window, from_unix_ms).await
+        })
+    }
+
+    /// The first border at this time or later from which on the window of a channel can be changed, as [`Local::window_border`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> impl Future<Output = Result<i64>> + Send + use<> {
+        self.call(self.home_of(channel), move |home| async move {
+            home.window_border(channel, from_unix_ms).await
+        })
+    }
+
+    /// How long the buckets of a channel last, at every time, as [`Local::windows`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn windows(&self, channel: i64) -> impl Future<Output = Result<Windows>> + Send + use<> {
+        self.call(
+            self.home_of(channel),
+            move |home| async move { home.windows(channel).await },
+        )
     }
 
     /// Imports messages of one channel, as [`Local::import`].

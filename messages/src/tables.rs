@@ -5,6 +5,8 @@
 //!                           author_id bigint, content text, attachments frozen<list<text>>, edited_at timestamp, nonce text
 //! messages.channel_buckets  (channel_id bigint, bucket_id int), bucket_id DESC: the directory
 //!                           window_hours int
+//! messages.channel_windows  (channel_id bigint, from_hour int), from_hour DESC: where the channel's window changes
+//!                           window_hours int
 //! messages.names            ((kind tinyint, id bigint))
 //!                           name text
 //! messages.nonces           (channel_id bigint, author_id bigint, nonce text): what was sent once, for ten minutes
@@ -14,7 +16,7 @@
 //! A message is an `INSERT`: its row has liveness. An edit is an `UPDATE`, without; so a row without liveness is what an
 //! edit by other means left of a deleted message, and is no message.
 
-use crate::{Bucket, Epoch, Error, MessageId, NameKind, Result, Window};
+use crate::{Bucket, Epoch, Error, MessageId, NameKind, Result, Window, WindowChange};
 use model::{CellKind, ColumnId, CqlType, RowRef, Schema, Slice, TableId, TableOptions};
 
 /// The keyspace of all of them.
@@ -33,7 +35,7 @@ fn options() -> TableOptions {
 }
 
 /// The definitions, with ids still to be assigned.
-pub(crate) fn schemas() -> [Schema; 4] {
+pub(crate) fn schemas() -> [Schema; 5] {
     let messages = Schema::builder(KEYSPACE, "messages")
         .partition_key("channel_id", CqlType::BigInt)
         .partition_key("bucket_id", CqlType::Int)
@@ -60,7 +62,11 @@ pub(crate) fn schemas() -> [Schema; 4] {
         .clustering("nonce", CqlType::Text)
         .regular("sent_after", CqlType::BigInt)
         .regular("message_id", CqlType::BigInt);
-    [messages, buckets, names, nonces].map(|builder| {
+    let windows = Schema::builder(KEYSPACE, "channel_windows")
+        .partition_key("channel_id", CqlType::BigInt)
+        .clustering_desc("from_hour", CqlType::Int)
+        .regular("window_hours", CqlType::Int);
+    [messages, buckets, names, nonces, windows].map(|builder| {
         builder
             .options(options())
             .build()
@@ -85,11 +91,17 @@ pub(crate) struct Tables {
     pub nonces: TableId,
     pub sent_after: ColumnId,
     pub message_id: ColumnId,
+    pub windows: TableId,
+    pub new_window_hours: ColumnId,
 }
 
 impl Tables {
     /// From the tables as they are in the store, in the order of [`schemas`].
-    pub fn new(epoch: Epoch, window: Window, [messages, buckets, names, nonces]: [&Schema; 4]) -> Result<Tables> {
+    pub fn new(
+        epoch: Epoch,
+        window: Window,
+        [messages, buckets, names, nonces, windows]: [&Schema; 5],
+    ) -> Result<Tables> {
         let column = |schema: &Schema, table: &'static str, name: &str, ty: &CqlType| {
             let found = schema
                 .regulars
@@ -97,8 +109,8 @@ impl Tables {
                 .find(|column| column.name == name && column.ty == *ty);
             found.map(|column| column.id).ok_or(Error::OtherTable { name: table })
         };
-        for (wanted, present) in schemas().iter().zip([messages, buckets, names, nonces]) {
-            let tables = ["messages", "names", "nonces"];
+        for (wanted, present) in schemas().iter().zip([messages, buckets, names, nonces, windows]) {
+            let tables = ["messages", "names", "nonces", "channel_windows"];
             let table = tables
                 .into_iter()
                 .find(|table| *table == wanted.name)
@@ -130,6 +142,8 @@ impl Tables {
             nonces: nonces.id,
             sent_after: column(nonces, "nonces", "sent_after", &CqlType::BigInt)?,
             message_id: column(nonces, "nonces", "message_id", &CqlType::BigInt)?,
+            windows: windows.id,
+            new_window_hours: column(windows, "channel_windows", "window_hours", &CqlType::Int)?,
         })
     }
 }
@@ -144,7 +158,7 @@ pub(crate) fn bucket_key(channel: i64, bucket_id: i32) -> [u8; 18] {
     key
 }
 
-/// The partition of a channel in the directory: its shard is the channel's home.
+/// The partition of a channel in the directory and among the windows: its shard is the channel's home.
 pub(crate) fn channel_key(channel: i64) -> [u8; 8] {
     channel.to_be_bytes()
 }
@@ -189,7 +203,7 @@ pub(crate) fn message_at(position: &[u8]) -> Result<MessageId> {
     MessageId::new(value.ok_or_else(malformed)?).map_err(|_| malformed())
 }
 
-/// Where a bucket stands in the directory: newest first.
+/// Where a bucket stands in the directory, and a change among the windows: newest first.
 pub(crate) fn bucket_position(id: i32) -> [u8; 5] {
     let mut position = [DESC_VALUE; 5];
     position[1..].copy_from_slice(&(!(id ^ i32::MIN)).to_be_bytes());
@@ -230,13 +244,23 @@ pub(crate) fn bucket_of_row(tables: &Tables, position: &[u8], row: RowRef<'_>) -
         what: "a row of the channel directory has no bucket or no window".to_owned(),
     };
     let id = bucket_at(position).ok_or_else(malformed)?;
-    let hours = value(row, tables.window_hours)
-        .and_then(|v| v.try_into().ok())
-        .map(u32::from_be_bytes);
-    let window = hours
-        .and_then(|hours| Window::from_hours(hours).ok())
-        .ok_or_else(malformed)?;
+    let window = window_in(row, tables.window_hours).ok_or_else(malformed)?;
     Ok(Bucket { id, window })
+}
+
+/// A change of a channel's window as its row has it.
+pub(crate) fn change_of_row(tables: &Tables, position: &[u8], row: RowRef<'_>) -> Result<WindowChange> {
+    let malformed = || Error::Malformed {
+        what: "a row of a channel's windows has no hour or no window".to_owned(),
+    };
+    let from_hour = bucket_at(position).ok_or_else(malformed)?;
+    let window = window_in(row, tables.new_window_hours).ok_or_else(malformed)?;
+    Ok(WindowChange { from_hour, window })
+}
+
+fn window_in(row: RowRef<'_>, column: ColumnId) -> Option<Window> {
+    let hours = value(row, column)?.try_into().ok().map(u32::from_be_bytes)?;
+    Window::from_hours(hours).ok()
 }
 
 #[cfg(test)]
@@ -246,8 +270,14 @@ mod tests {
 
     #[test]
     fn tables_that_are_not_ours_are_refused() {
-        let [messages, buckets, names, nonces] = schemas();
-        let of = |m: &Schema| Tables::new(Epoch::DEFAULT, Window::DEFAULT, [m, &buckets, &names, &nonces]);
+        let [messages, buckets, names, nonces, windows] = schemas();
+        let of = |m: &Schema| {
+            Tables::new(
+                Epoch::DEFAULT,
+                Window::DEFAULT,
+                [m, &buckets, &names, &nonces, &windows],
+            )
+        };
         assert!(of(&messages).is_ok());
         let mut ascending = messages.clone();
         ascending.clustering[0].descending = false;
@@ -266,7 +296,7 @@ mod tests {
             id in 1..i64::MAX,
             nonce in "[\\x00-\\x02a-zß]{0,8}",
         ) {
-            let [messages, buckets, names, nonces] = schemas();
+            let [messages, buckets, names, nonces, windows] = schemas();
             let position = nonces.encode_clustering(&[&channel.to_be_bytes(), nonce.as_bytes()]).unwrap();
             prop_assert_eq!(nonce_position(channel, &nonce), position);
             let (c, b, i) = (channel.to_be_bytes(), bucket.to_be_bytes(), id.to_be_bytes());
@@ -277,6 +307,8 @@ mod tests {
             prop_assert_eq!(message_position(id).to_vec(), messages.encode_clustering(&[&i]).unwrap());
             prop_assert_eq!(message_at(&message_position(id)).unwrap(), id);
             prop_assert_eq!(bucket_position(bucket).to_vec(), buckets.encode_clustering(&[&b]).unwrap());
+            prop_assert_eq!(bucket_position(bucket).to_vec(), windows.encode_clustering(&[&b]).unwrap());
+            prop_assert_eq!(channel_key(channel).to_vec(), windows.partition_key_bytes(&[&c]).unwrap());
             prop_assert_eq!(bucket_at(&bucket_position(bucket)), Some(bucket));
         }
 
