@@ -10,8 +10,7 @@ use runtime::sim::Outcome;
 use scrollback_engine::{Error, Read, Store};
 use simulated::{open, run, simulator, small};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An edit: it makes no row of its own.
 fn edit(schema: &Schema, channel: i64, id: i64, timestamp: i64, content: &str) -> Mutation {
@@ -175,6 +174,16 @@ struct History {
 
 const CHANNELS: i64 = 3;
 
+/// Numbers below what is asked for (xorshift).
+fn drawn(mut state: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
 /// Operations of one client, drawn from `random`, until the power fails or there were enough of them.
 async fn operate(store: Store, history: Arc<Mutex<History>>, mut random: impl FnMut(u64) -> u64, mut timestamp: i64) {
     for _ in 0..60 {
@@ -240,13 +249,7 @@ async fn operate(store: Store, history: Arc<Mutex<History>>, mut random: impl Fn
 fn a_power_cut_brings_nothing_back_that_was_dropped() {
     let (mut crashes, mut midway) = (0, 0);
     for seed in 0..150_u64 {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut random = move |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = drawn(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut sim = simulator(seed, 2);
         let history = Arc::new(Mutex::new(History::default()));
         for life in 0..4 {
@@ -259,16 +262,11 @@ fn a_power_cut_brings_nothing_back_that_was_dropped() {
             let shared = Arc::clone(&history);
             let draws = random(u64::MAX) | 1;
             let outcome = sim.run(async move {
-                let (store, schema) = match Store::open_on(handle, small("/store")).await {
-                    Ok(store) => {
-                        let schema = store
-                            .create_table(common::chat(), true)
-                            .await
-                            .expect("the table is there");
-                        (store, schema)
-                    }
-                    Err(error) => panic!("{error}"),
-                };
+                let (store, schema) = open(handle, small("/store")).await;
+                let mut present = Vec::new();
+                for channel in 0..CHANNELS {
+                    present.push(seen(&store, &schema, channel).await);
+                }
                 {
                     let mut history = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     let dropped = schema.dropped.len();
@@ -278,10 +276,6 @@ fn a_power_cut_brings_nothing_back_that_was_dropped() {
                         "{dropped} of {:?}",
                         history.dropped
                     );
-                    let mut present = Vec::new();
-                    for channel in 0..CHANNELS {
-                        present.push(seen(&store, &schema, channel).await);
-                    }
                     let of = |known: &Known| (0..CHANNELS).map(|channel| known.seen(channel)).collect::<Vec<_>>();
                     match history.pending.take() {
                         Some(pending) if present == of(&pending) => history.known = pending,
@@ -289,14 +283,7 @@ fn a_power_cut_brings_nothing_back_that_was_dropped() {
                     }
                     history.dropped = (dropped, dropped);
                 }
-                let mut state = draws;
-                let random = move |below: u64| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state % below
-                };
-                operate(store.clone(), shared, random, 1_000 * (life + 1)).await;
+                operate(store.clone(), shared, drawn(draws), 1_000 * (life + 1)).await;
                 store.close().await.is_ok()
             });
             match outcome {

@@ -13,7 +13,7 @@
 //!    with too many the read fails, or its page is cut.
 
 use super::fill::reached;
-use super::write::Counted;
+use super::write::{Counted, check_key};
 use super::{READS_MAX, Shard, WAITING_READERS_MAX, add, micros};
 use crate::cache::{Between, Finder, Key, Parts, Run, RunRows, is_judged, look};
 use crate::error::{Error, Hex, Result};
@@ -262,6 +262,7 @@ impl Shard {
         if read.slice.start > read.slice.end {
             return Err(Error::invalid("a slice that ends before it starts"));
         }
+        check_key(&read.key)?;
         let _pass = self.readers.enter().ok_or(Error::Closed)?;
         let started = Instant::now();
         add(&self.counters.reads, 1);

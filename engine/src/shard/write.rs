@@ -12,7 +12,7 @@ use super::{Shard, WAITING_WRITERS_MAX, add, micros};
 use crate::config::SyncMode;
 use crate::error::{Error, Result};
 use commitlog::{AppendError, LogPosition};
-use model::{Mutation, MutationRef};
+use model::{KEY_BYTES_MAX, Mutation, MutationRef};
 use runtime::Break;
 use runtime::time::Instant;
 use std::rc::Rc;
@@ -20,6 +20,17 @@ use std::time::Duration;
 
 /// Applying this many records of one group, the task looks at the clock.
 const RECORDS_PER_BREATH: usize = 8;
+
+/// Refuses a partition key that no table has.
+pub(super) fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "a partition key of {} bytes; at most {KEY_BYTES_MAX} are allowed",
+            key.len()
+        )));
+    }
+    Ok(())
+}
 
 impl Shard {
     /// Writes a mutation; when this returns it is durable (in periodic mode: logged) and every read sees it. Goes to the
@@ -108,6 +119,7 @@ impl Shard {
                 "a mutation of {bytes} bytes; the largest allowed is {max}"
             )));
         }
+        check_key(view.key())?;
         assert_eq!(
             self.owner(view.token()),
             self.id,
