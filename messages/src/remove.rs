@@ -92,6 +92,9 @@ impl Local {
         after: Option<MessageId>,
         before: Option<MessageId>,
     ) -> Result<()> {
+        if after.zip(before).is_some_and(|(after, before)| after >= before) {
+            return Ok(());
+        }
         let range = History {
             after,
             before,
@@ -167,7 +170,7 @@ impl Local {
     async fn ids_from(&self, key: &[u8], first: MessageId, range: History, ids: &mut Vec<MessageId>) -> Result<()> {
         let mut slice = range.slice();
         slice.end = slice.end.min(tables::after(&tables::message_position(first)));
-        loop {
+        while slice.start < slice.end {
             let read = Read {
                 slice: slice.clone(),
                 limit_rows: LOOK_ROWS,
@@ -180,9 +183,10 @@ impl Local {
             }
             match page.more() {
                 Some(more) => slice = more.clone(),
-                None => return Ok(()),
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// Gives those of these messages, newest first, that the partition has, with `include_dead` also deleted ones. Reads

@@ -504,6 +504,32 @@ fn a_bucket_a_range_and_a_channel_are_deleted() {
     });
 }
 
+/// Found by `cargo xtask sim-chat`: in the bucket of the present, the messages between two were looked for behind the second.
+#[test]
+fn what_was_just_sent_is_deleted_between_two_messages() {
+    with_store(Options::default(), |messages| async move {
+        let contents = (0..5).map(|n: i32| (1, n.to_string())).collect();
+        let ids = messages.send_many(1, contents).await.unwrap();
+        let left = async || {
+            let page = messages.history(1, History::oldest(9)).await.unwrap();
+            page.messages()
+                .map(|message| message.unwrap().content.to_owned())
+                .collect::<Vec<_>>()
+        };
+        for (after, before) in [(3, 3), (4, 0), (1, 2)] {
+            messages
+                .delete_between(1, Some(ids[after]), Some(ids[before]))
+                .await
+                .unwrap();
+            assert_eq!(left().await.len(), 5, "nothing lies between {after} and {before}");
+        }
+        messages.delete_between(1, Some(ids[0]), Some(ids[3])).await.unwrap();
+        assert_eq!(left().await, ["0", "3", "4"]);
+        messages.delete_between(1, None, Some(ids[3])).await.unwrap();
+        assert_eq!(left().await, ["3", "4"]);
+    });
+}
+
 /// Behind more tombstones than a page may meet it ends there, and the cursor goes on.
 #[test]
 fn scrolling_goes_on_behind_many_deleted_messages() {
