@@ -1,14 +1,11 @@
 //! A scan gives everything once, page by page, and goes on after errors and dropped calls.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{chat, clustering, column, key, message};
+use crate::common;
+use crate::common::{chat, clustering, column, key, message};
+use crate::simulated::{open, run, simulator, small};
 use futures_util::TryStreamExt;
 use model::{Direction, MutationBuilder, RowBuilder};
 use scrollback_engine::{PagingState, Read};
-use simulated::{open, run, simulator, small};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -1,13 +1,9 @@
 //! The process is killed, and what it had written was not synced; then the power is cut while the store recovers.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{chat, history, message};
+use crate::common::{chat, history, message};
+use crate::simulated::{open, run, simulator, small};
 use runtime::sim::Tear;
 use scrollback_engine::{Config, Store, SyncMode};
-use simulated::{open, run, simulator, small};
 use std::time::Duration;
 
 const WRITES: i64 = 40;

@@ -4,12 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use std::path::Path;
 use std::rc::Rc;
 
-use common::{Owned, Partition, Rng, Thing};
+use crate::common::{Owned, Partition, Rng, Thing};
 use model::{Direction, Item, Peek, RowRef, RowSource, Slice};
 use runtime::ShardId;
 use runtime::sim::{Config, Sim};

@@ -1,11 +1,7 @@
 //! A clock that is set back while the store is closed.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{key, message};
-use simulated::{open, run, simulator, small};
+use crate::common::{key, message};
+use crate::simulated::{open, run, simulator, small};
 
 /// Found in review: the home shard of a channel gives a message its timestamp and its id, and another shard may hold it.
 #[test]

@@ -1,14 +1,10 @@
 //! A store whose process is killed, or whose power is cut, is not damaged.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::message;
+use crate::common::message;
+use crate::simulated::{open, small};
 use runtime::sim::{Config, Outcome, Sim, SimDisk, Tear};
 use scrollback_engine::Error;
 use scrollback_engine::check::check;
-use simulated::{open, small};
 use std::path::Path;
 
 /// Copies the store from the simulated disk to a real one, where it can be checked.

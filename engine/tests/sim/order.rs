@@ -1,12 +1,8 @@
 //! Writers that wait for room are served in the order in which they came: what survives a crash is a prefix of what was sent.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{history, message};
+use crate::common::{history, message};
+use crate::simulated::{open, run, simulator, small};
 use runtime::ShardId;
-use simulated::{open, run, simulator, small};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;

@@ -1,14 +1,10 @@
 //! A store is opened with another number of shards than before: what the logs and the shared files hold is there, once.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{history, message};
+use crate::common::{history, message};
+use crate::simulated::{open, run, simulator, small};
 use model::TableId;
 use runtime::ShardId;
 use scrollback_engine::Store;
-use simulated::{open, run, simulator, small};
 use std::collections::BTreeSet;
 
 const CHANNELS: i64 = 40;

@@ -1,12 +1,11 @@
 //! What reading costs: blocks and device reads are counted, and the promises about them held.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use std::path::Path;
 use std::rc::Rc;
 
-use common::{Owned, Partition, Rng};
+use crate::common::{Owned, Partition, Rng};
 use model::{ColumnId, Deletion, Direction, Item, Merge, Peek, RowBuilder, RowSource, Slice, Step};
 use scrollback_sstable::{BlockCache, Cost, Cursor, Summary, Table, Writer, WriterOptions};
 

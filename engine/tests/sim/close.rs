@@ -1,13 +1,10 @@
 //! A store that is closed: while it is read, after a failure, twice.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{key, message};
+use crate::common;
+use crate::common::{key, message};
+use crate::simulated::{both, open, run, simulator, small};
 use runtime::{ShardId, TaskClass};
 use scrollback_engine::{Config, Error, Read, Store};
-use simulated::{both, open, run, simulator, small};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;

@@ -1,11 +1,10 @@
 //! The writer on a disk that fails, that is full, and that loses what was not synced.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common;
 use std::path::Path;
 
-use common::{Partition, Rng};
+use crate::common::{Partition, Rng};
 use model::{ColumnId, RowBuilder};
 use runtime::ShardId;
 use runtime::sim::{Config, Sim, Tear};

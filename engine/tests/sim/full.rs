@@ -1,15 +1,11 @@
 //! What is full refuses, and takes again: the disk, at each operation of a flush, a snapshot and the growing log; the space kept
 //! back; memory and the queue of readers, for as long as the caller waits.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{history, key, message};
+use crate::common::{history, key, message};
+use crate::simulated::{both, open, run, simulator, small};
 use model::Schema;
 use runtime::sim::{self, SimDisk, client_now, client_sleep};
 use scrollback_engine::{Config, Error, Page, Read, Result, Store};
-use simulated::{both, open, run, simulator, small};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;

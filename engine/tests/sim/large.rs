@@ -1,13 +1,9 @@
 //! Mutations larger than a memtable's budget.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{history, message};
+use crate::common::{history, message};
+use crate::simulated::{open, run, simulator, small};
 use runtime::ShardId;
 use scrollback_engine::Config;
-use simulated::{open, run, simulator, small};
 
 /// More than twice the smallest budget, less the first message.
 const LARGE: usize = 130 << 10;

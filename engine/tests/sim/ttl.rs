@@ -1,14 +1,10 @@
 //! What ends by itself: seen until the second of its end, by the node's clock, wherever it lies.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, column, key, messages};
+use crate::common::{clustering, column, key, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::{Expiry, MutationBuilder, RowBuilder, Schema};
 use runtime::sim::client_sleep;
 use scrollback_engine::{Read, Store};
-use simulated::{open, run, simulator, small};
 use std::time::Duration;
 
 /// The simulator's wall clock at its start, seconds.

@@ -3,11 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-#[path = "common/world.rs"]
-mod world;
-
+use crate::world::{Counts, crash_point};
 use runtime::sim::Tear;
-use world::{Counts, crash_point};
 
 #[test]
 fn crash_at_every_operation() {

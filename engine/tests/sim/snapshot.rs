@@ -1,14 +1,10 @@
 //! Snapshots on the simulated disk: they hold what was acknowledged before them, whatever comes after, and are whole or none.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{column, delete, delete_channel, delete_range, history, key, message};
+use crate::common::{column, delete, delete_channel, delete_range, history, key, message};
+use crate::simulated::{open, run, simulator, small};
 use model::{MutationBuilder, RowBuilder};
 use runtime::sim::Tear;
 use scrollback_engine::{Error, Read, Store};
-use simulated::{open, run, simulator, small};
 use std::path::Path;
 
 const SNAPSHOT: &str = "/store/snapshots/one";

@@ -1,15 +1,11 @@
 //! What a page finds dead is passed over by the next one, in whatever files it is, and never hides what is written there later.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, column, delete, history, key, message, messages};
+use crate::common::{clustering, column, delete, history, key, message, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::{Direction, MutationBuilder, RowBuilder, Schema};
 use runtime::ShardId;
 use runtime::sim::client_sleep;
 use scrollback_engine::{Config, Cost, Read, Shard, Store};
-use simulated::{open, run, simulator, small};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;

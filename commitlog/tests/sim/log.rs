@@ -5,10 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-#[path = "common/world.rs"]
-mod world;
-
-use world::{Counts, play};
+use crate::world::{Counts, play};
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("SCROLLBACK_SEEDS") else {
@@ -30,7 +27,7 @@ fn what_was_durable_comes_back_and_what_comes_back_is_a_prefix() {
                 met.add(&played.sim);
             }
             Err(wrong) => panic!(
-                "seed {seed}: {wrong}\nrepeat with: SCROLLBACK_SEEDS={seed}..{} cargo test -p scrollback-commitlog --test sim_log",
+                "seed {seed}: {wrong}\nrepeat with: SCROLLBACK_SEEDS={seed}..{} cargo test -p scrollback-commitlog --test sim log",
                 seed + 1
             ),
         }

@@ -1,14 +1,10 @@
 //! A read that is under way is shared by whoever asks for the same, as long as its partition is not written to.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, key, message, messages};
+use crate::common::{clustering, key, message, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::Schema;
 use runtime::ShardId;
 use scrollback_engine::{Page, Read, Store};
-use simulated::{open, run, simulator, small};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;

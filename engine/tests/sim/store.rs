@@ -1,15 +1,12 @@
 //! The whole engine over the simulated disk: what is acknowledged survives, what is flushed is found, files that are missing or
 //! foreign are named.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, delete, delete_channel, delete_range, history, message};
+use crate::common;
+use crate::common::{clustering, delete, delete_channel, delete_range, history, message};
+use crate::simulated::{both, open, run, simulator, small};
 use model::Direction;
 use runtime::ShardId;
 use scrollback_engine::{Error, Read, Store};
-use simulated::{both, open, run, simulator, small};
 
 #[test]
 fn acknowledged_writes_survive_a_crash_without_a_flush() {

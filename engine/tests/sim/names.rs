@@ -1,13 +1,10 @@
 //! Names of files and directories that are not as durable as they look: what the manifest names is there after any crash.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{history, message};
+use crate::common;
+use crate::common::{history, message};
+use crate::simulated::{open, run, small};
 use runtime::sim::{self, Sim, Tear};
 use scrollback_engine::Store;
-use simulated::{open, run, small};
 
 const EIO: i32 = 5;
 

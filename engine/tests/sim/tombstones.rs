@@ -1,14 +1,10 @@
 //! Reads that meet many tombstones: they fail, or their pages are cut.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{chat, clustering, column, delete, key, message, messages};
+use crate::common::{chat, clustering, column, delete, key, message, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::{Deletion, Direction, Mutation, MutationBuilder, RowBuilder, Schema};
 use runtime::sim::client_sleep;
 use scrollback_engine::{Config, Error, PastTombstones, Read, Store};
-use simulated::{open, run, simulator, small};
 use std::time::Duration;
 
 /// The simulator's wall clock at its start, seconds.

@@ -1,14 +1,10 @@
 //! `ALTER TABLE`: what was dropped is never shown again and keeps no row alive, wherever it lies and whenever the power fails.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, column, key, message, messages};
+use crate::common::{clustering, column, key, message, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::{Alteration, CellKind, CqlType, Mutation, MutationBuilder, RowBuilder, Schema};
 use runtime::sim::Outcome;
 use scrollback_engine::{Error, Read, Store};
-use simulated::{open, run, simulator, small};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

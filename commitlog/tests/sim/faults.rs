@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-#[path = "common/world.rs"]
-mod world;
-
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::world::{DIR, small_options};
 use commitlog::format::{BLOCK, SegmentName};
 use commitlog::inspect::{Entry, inspect};
 use commitlog::replay::{ReplayError, Report, replay};
@@ -16,7 +14,6 @@ use commitlog::{AppendError, Error, Log, LogPosition, Options, SyncMode};
 use runtime::sim::{Config, Outcome, Sim, SimDisk, Tear, client_sleep};
 use runtime::time::{sleep, timeout};
 use runtime::{ShardId, TaskClass};
-use world::{DIR, small_options};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;

@@ -1,13 +1,10 @@
 //! What a caller may get wrong, in a table: each is refused in one sentence, and what is just allowed is kept.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, column, history, key, message};
+use crate::common;
+use crate::common::{clustering, column, history, key, message};
+use crate::simulated::{open, run, simulator, small};
 use model::{Mutation, MutationBuilder, RowBuilder, Schema, Slice, TableId};
 use scrollback_engine::{Config, Error, Read};
-use simulated::{open, run, simulator, small};
 
 const KEY_BYTES_MAX: usize = 65_535;
 

@@ -5,11 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "damages files behind the store's back")]
 
-mod common;
-
+use crate::common;
 use std::rc::Rc;
 
-use common::{Partition, Rng, checksum, forge, frames, sample};
+use crate::common::{Partition, Rng, checksum, forge, frames, sample};
 use model::{Direction, Peek, RowSource, Slice};
 use scrollback_sstable::{BlockCache, Compression, Error, Table, WriterOptions, offline};
 

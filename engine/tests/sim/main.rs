@@ -1,0 +1,25 @@
+//! The engine on the simulated disk. One program: each further one costs the checks its own linking.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/sim.rs"]
+mod simulated;
+
+mod alter;
+mod bad_input;
+mod check;
+mod clock;
+mod close;
+mod full;
+mod gaps;
+mod joined;
+mod kill;
+mod large;
+mod names;
+mod order;
+mod scan;
+mod shards;
+mod snapshot;
+mod store;
+mod tombstones;
+mod ttl;

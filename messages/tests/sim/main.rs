@@ -1,0 +1,5 @@
+//! Messages over a simulated store.
+
+mod live;
+mod simulated;
+mod windows;

@@ -1,0 +1,6 @@
+//! The simulator itself.
+
+mod disk;
+mod protocol;
+mod schedule;
+mod turns;

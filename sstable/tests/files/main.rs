@@ -1,0 +1,9 @@
+//! Table files: their bytes, what reading them costs, damage, slices against a model.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bytes;
+mod cost;
+mod faults;
+mod model_slices;
