@@ -62,6 +62,7 @@ const STAGES: &[Stage] = &[
     ("deliberate breaks", || {
         command(&["sim", "--each-break", "--seeds", "0..2000"])
     }),
+    ("chat histories", || command(&["sim-chat", "--seeds", "0..300"])),
     ("crash points", || command(&["crash-points"])),
     ("round trip", || command(&["roundtrip", "--kills", "1"])),
     // About a minute each.

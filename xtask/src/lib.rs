@@ -5,6 +5,7 @@
 
 pub mod arrows;
 mod bitflip;
+mod chat;
 mod ci;
 mod clock;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Command {
     Ci,
     /// Whole histories on the simulated disk, drawn from seeds, against a simple model.
     Sim(sim::command::Options),
+    /// Histories of chat: several writers with every call of the messages API, power cuts, other numbers of shards, snapshots.
+    SimChat(chat::Options),
     /// A power cut at every disk operation of a scripted run, with unsynced data kept, dropped and torn.
     CrashPoints(sim::crash_points::Options),
     /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
@@ -66,6 +69,7 @@ fn execute(command: Command) -> bool {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Leaks(options) => leaks::run(&options),
         Command::Sim(options) => sim::command::run(options),
+        Command::SimChat(options) => chat::run(options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     tell: bool,
 }
 
-fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let seeds = text
         .split_once("..")
         .and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
@@ -43,7 +43,7 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
         .ok_or_else(|| "write it as A..B, with A below B".to_owned())
 }
 
-fn parse_break(name: &str) -> Result<Break, String> {
+pub(crate) fn parse_break(name: &str) -> Result<Break, String> {
     Break::from_name(name).ok_or_else(|| "no such break; see --list-breaks".to_owned())
 }
 
@@ -126,12 +126,12 @@ fn each_break(seeds: Range<u64>, jobs: usize) -> bool {
 }
 
 #[cfg(feature = "breaks")]
-fn set_break(broken: Option<Break>) {
+pub(crate) fn set_break(broken: Option<Break>) {
     runtime::set_break(broken);
 }
 
 #[cfg(not(feature = "breaks"))]
-fn set_break(broken: Option<Break>) {
+pub(crate) fn set_break(broken: Option<Break>) {
     assert!(
         broken.is_none(),
         "built without the feature `breaks`: run it as `cargo xtask sim`"
