@@ -17,6 +17,7 @@
 
 mod clustering;
 mod deletion;
+mod digest;
 mod error;
 mod ids;
 mod merge;
@@ -31,6 +32,7 @@ mod types;
 pub mod varint;
 
 pub use deletion::Deletion;
+pub use digest::{DeadRows, KeyDigest, KeySeed};
 pub use error::ModelError;
 pub use ids::{ColumnId, TableId};
 pub use merge::{Merge, MergeCounts, Step};
