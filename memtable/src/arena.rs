@@ -12,6 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
+use model::{KeyDigest, KeySeed};
+
 use crate::meter::Meter;
 
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -70,6 +72,7 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct Arena {
     meter: Rc<Meter>,
+    seed: KeySeed,
     chunks: RefCell<Vec<Chunk>>,
     /// The unused end of the open chunk.
     free: Cell<*mut u8>,
@@ -78,9 +81,10 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    pub(crate) fn new(meter: Rc<Meter>) -> Self {
+    pub(crate) fn new(meter: Rc<Meter>, seed: KeySeed) -> Self {
         Self {
             meter,
+            seed,
             chunks: RefCell::new(Vec::new()),
             free: Cell::new(ptr::null_mut()),
             free_bytes: Cell::new(0),
@@ -121,6 +125,16 @@ impl Arena {
             let len = record.0.cast::<u32>().read_unaligned() as usize;
             std::slice::from_raw_parts(record.0.add(HEADER_BYTES), len)
         }
+    }
+
+    /// The digest of the key of `record`.
+    ///
+    /// # Safety
+    /// As of [`key`](Self::key).
+    #[inline]
+    pub(crate) unsafe fn digest(&self, record: Record) -> KeyDigest {
+        // SAFETY: the caller's.
+        self.seed.digest(unsafe { self.key(record) })
     }
 
     /// The body of `record`.
@@ -203,7 +217,7 @@ mod tests {
     use super::*;
 
     fn arena() -> Arena {
-        Arena::new(Rc::new(Meter::default()))
+        Arena::new(Rc::new(Meter::default()), KeySeed::default())
     }
 
     #[test]
@@ -237,7 +251,7 @@ mod tests {
     #[test]
     fn counts_chunks_whole_and_frees_them_one_by_one() {
         let meter = Rc::new(Meter::default());
-        let arena = Arena::new(Rc::clone(&meter));
+        let arena = Arena::new(Rc::clone(&meter), KeySeed::default());
         let mut payload = 0;
         for i in 0..if cfg!(miri) { 500 } else { 20_000_usize } {
             payload += HEADER_BYTES + 16 + i % 400;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use model::{CellKind, Deletion, MutationRef, RowRef, Token, merge_rows};
+use model::{CellKind, Deletion, KeySeed, MutationRef, RowRef, Token, merge_rows};
 
 use crate::arena::Record;
 use crate::meter::Work;
@@ -136,9 +136,14 @@ impl Default for Memtable {
 }
 
 impl Memtable {
-    /// An empty memtable.
+    /// An empty memtable, whose digests can be compared with none.
     pub fn new() -> Self {
-        let shared = Shared::new();
+        Self::with_seed(KeySeed::default())
+    }
+
+    /// An empty memtable, whose digests of keys depend on `seed`.
+    pub fn with_seed(seed: KeySeed) -> Self {
+        let shared = Shared::new(seed);
         let reported_bytes = shared.meter.bytes();
         Self {
             shared,

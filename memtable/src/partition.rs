@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use model::{Deletion, Direction, RowRef, Slice, Token};
 
-use crate::arena::Record;
+use crate::arena::{Arena, Record};
 use crate::meter::{Head, Meter, RC_HEADER_BYTES};
 use crate::ranges::RangeTree;
 use crate::reader::Rows;
@@ -58,7 +58,7 @@ impl Keyed for PartitionEntry {
 
 impl Entry for PartitionEntry {
     type Note = ();
-    fn note(&self, _: Option<&Self>) {}
+    fn note(&self, _: Option<&Self>, _: &Arena) {}
 }
 
 /// The place of a partition in the outer tree.

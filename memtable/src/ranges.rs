@@ -109,7 +109,7 @@ impl RangeNote {
 impl Entry for RangeEntry {
     type Note = RangeNote;
 
-    fn note(&self, _: Option<&Self>) -> RangeNote {
+    fn note(&self, _: Option<&Self>, _: &Arena) -> RangeNote {
         RangeNote {
             raise: Deletion::LIVE,
             bounds: Some((self.own, self.own)),
@@ -422,7 +422,7 @@ fn raise_under(
                 let (child, note) = branches[at].parts_mut();
                 raise_under(child, start, end, deletion, arena);
                 let raise = note.raise;
-                *note = child.note();
+                *note = child.note(arena);
                 note.raise = raise;
             };
             match (partly_before, partly_behind) {

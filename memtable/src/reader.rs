@@ -3,7 +3,7 @@
 //! Rows are walked by rank: the slice's bounds are turned into ranks once, so no key is compared on the way, unless range tombstones have to
 //! be put between the rows. Leaves are fetched by rank as well, each holding its rows for the walk.
 
-use model::{Deletion, Direction, Item, Peek, RowRef, RowSource, Slice};
+use model::{DeadRows, Deletion, Direction, Item, Peek, RowRef, RowSource, Slice};
 
 use crate::arena::{Arena, Record};
 use crate::partition::Partition;
@@ -234,6 +234,36 @@ impl Rows {
             self.settle();
         }
         skipped
+    }
+}
+
+impl Rows {
+    /// What lies before `until` in the order of travel (Forward: keys below it; Reverse: keys at or above it), if that is row
+    /// tombstones and nothing else: neither other rows nor a range change. Looks at nodes along both ends alone.
+    pub fn dead_until(&self, until: &[u8]) -> Option<DeadRows> {
+        let Partition { shared, entry } = &self.partition;
+        let change = self
+            .changes
+            .as_ref()
+            .and_then(|changes| Some(changes.position(changes.next?.0, &shared.arena)));
+        let change_within = change.is_some_and(|position| match self.direction {
+            Direction::Forward => position < until,
+            Direction::Reverse => position > until,
+        });
+        if change_within {
+            return None;
+        }
+        let Some(next) = self.row() else {
+            return Some(DeadRows::NONE);
+        };
+        let (from, to) = match self.direction {
+            Direction::Forward if key_of(next, &shared.arena) >= until => return Some(DeadRows::NONE),
+            Direction::Reverse if key_of(next, &shared.arena) < until => return Some(DeadRows::NONE),
+            _ if !next.is_dead => return None,
+            Direction::Forward => (self.low, self.high.min(entry.rows.rank_of(until, &shared.arena))),
+            Direction::Reverse => (self.low.max(entry.rows.rank_of(until, &shared.arena)), self.high),
+        };
+        entry.rows.dead(from, to, &shared.arena, &shared.meter)
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use model::{DeadRows, KeyDigest};
+
 use crate::arena::Arena;
 use crate::arena::Record;
 use crate::meter::Meter;
@@ -39,6 +41,10 @@ pub(crate) struct RowNote {
     rows: u64,
     /// Of these, row tombstones and nothing else; what an entry adds wraps around when it takes one away.
     dead: u64,
+    /// Of the keys of those. They are hashed when they are written and when a node is split, and not kept.
+    dead_digest: KeyDigest,
+    /// None of those is older. It may have been of one that is there no longer.
+    dead_min_timestamp: i64,
     max_timestamp: i64,
 }
 
@@ -47,8 +53,19 @@ impl Default for RowNote {
         Self {
             rows: 0,
             dead: 0,
+            dead_digest: KeyDigest::EMPTY,
+            dead_min_timestamp: i64::MAX,
             max_timestamp: i64::MIN,
         }
+    }
+}
+
+#[cfg(test)]
+impl RowNote {
+    /// Whether this may be what is kept of a child of which `fresh` is what it says now.
+    pub(crate) fn is_of(&self, fresh: &RowNote) -> bool {
+        let known = |note: &RowNote| (note.rows, note.dead, note.dead_digest, note.max_timestamp);
+        known(self) == known(fresh) && self.dead_min_timestamp <= fresh.dead_min_timestamp
     }
 }
 
@@ -57,6 +74,8 @@ impl Note for RowNote {
     fn absorb(&mut self, other: &Self) {
         self.rows += other.rows;
         self.dead = self.dead.wrapping_add(other.dead);
+        self.dead_digest.add(other.dead_digest);
+        self.dead_min_timestamp = self.dead_min_timestamp.min(other.dead_min_timestamp);
         self.max_timestamp = self.max_timestamp.max(other.max_timestamp);
     }
 
@@ -71,13 +90,28 @@ impl Entry for RowEntry {
     type Note = RowNote;
 
     #[inline]
-    fn note(&self, old: Option<&Self>) -> RowNote {
+    fn note(&self, old: Option<&Self>, arena: &Arena) -> RowNote {
         let was_dead = old.is_some_and(|old| old.is_dead);
+        let dead_digest = match (was_dead, self.is_dead) {
+            (false, true) => self.digest(arena),
+            (true, false) => self.digest(arena).negated(),
+            (true, true) | (false, false) => KeyDigest::EMPTY,
+        };
         RowNote {
             rows: u64::from(old.is_none()),
             dead: u64::from(self.is_dead).wrapping_sub(u64::from(was_dead)),
+            dead_digest,
+            dead_min_timestamp: if self.is_dead { self.max_timestamp } else { i64::MAX },
             max_timestamp: self.max_timestamp,
         }
+    }
+}
+
+impl RowEntry {
+    #[inline]
+    fn digest(&self, arena: &Arena) -> KeyDigest {
+        // SAFETY: the entry is, or will be, one of a tree that holds records of this arena alone.
+        unsafe { arena.digest(self.record) }
     }
 }
 
@@ -144,7 +178,8 @@ impl RowTree {
             Self::Empty => 0,
             Self::One(_) => 1,
             Self::Small(leaf) => leaf.entries().len() as u64,
-            Self::Node(child) => child.note().rows,
+            Self::Node(Child::Leaf(leaf)) => leaf.entries().len() as u64,
+            Self::Node(Child::Inner(inner)) => inner.branches().iter().map(|branch| branch.note.rows).sum(),
         }
     }
 
@@ -315,5 +350,73 @@ impl RowTree {
             Self::Node(child) => under(child, 0, (from, to), wanted, meter),
         }
         .unwrap_or(from)
+    }
+
+    /// The rows of `from..to`, if all of them are row tombstones and nothing else.
+    pub(crate) fn dead(&self, from: u64, to: u64, arena: &Arena, meter: &Meter) -> Option<DeadRows> {
+        fn in_leaf(
+            entries: &[RowEntry],
+            first: u64,
+            (from, to): (u64, u64),
+            arena: &Arena,
+            dead: &mut DeadRows,
+        ) -> bool {
+            let skip = from.saturating_sub(first) as usize;
+            let take = to.saturating_sub(first) as usize;
+            for row in entries.iter().take(take).skip(skip) {
+                if !row.is_dead {
+                    return false;
+                }
+                dead.add(&DeadRows {
+                    count: 1,
+                    digest: row.digest(arena),
+                    min_timestamp: row.max_timestamp,
+                });
+            }
+            true
+        }
+        fn under(
+            child: &Child<RowEntry>,
+            mut first: u64,
+            (from, to): (u64, u64),
+            (arena, meter): (&Arena, &Meter),
+            dead: &mut DeadRows,
+        ) -> bool {
+            meter.visited_node();
+            match child {
+                Child::Leaf(leaf) => in_leaf(leaf.entries(), first, (from, to), arena, dead),
+                Child::Inner(inner) => {
+                    for branch in inner.branches() {
+                        let (note, next) = (&branch.note, first + branch.note.rows);
+                        if first >= to {
+                            break;
+                        }
+                        if from <= first && next <= to {
+                            if note.dead != note.rows {
+                                return false;
+                            }
+                            dead.add(&DeadRows {
+                                count: note.dead,
+                                digest: note.dead_digest,
+                                min_timestamp: note.dead_min_timestamp,
+                            });
+                        } else if next > from && !under(branch.child(), first, (from, to), (arena, meter), dead) {
+                            return false;
+                        }
+                        first = next;
+                    }
+                    true
+                }
+            }
+        }
+        let mut dead = DeadRows::NONE;
+        let all = from >= to
+            || match self {
+                Self::Empty => true,
+                Self::One(only) => in_leaf(std::slice::from_ref(only), 0, (from, to), arena, &mut dead),
+                Self::Small(leaf) => in_leaf(leaf.entries(), 0, (from, to), arena, &mut dead),
+                Self::Node(child) => under(child, 0, (from, to), (arena, meter), &mut dead),
+            };
+        all.then_some(dead)
     }
 }

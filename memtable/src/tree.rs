@@ -69,7 +69,7 @@ pub(crate) fn key_of<'a>(item: &impl Keyed, arena: &'a Arena) -> &'a [u8] {
 pub(crate) trait Entry: Keyed + Clone + Default {
     type Note: Note;
     /// What this entry adds to the notes above it; `old` is the one with the same key that it replaces.
-    fn note(&self, old: Option<&Self>) -> Self::Note;
+    fn note(&self, old: Option<&Self>, arena: &Arena) -> Self::Note;
 }
 
 /// What a parent knows of a child; the default is that of an empty child.
@@ -241,10 +241,13 @@ impl<E: Entry> Child<E> {
     }
 
     /// The node's note, from what is in it.
-    pub(crate) fn note(&self) -> E::Note {
+    pub(crate) fn note(&self, arena: &Arena) -> E::Note {
         let mut note = E::Note::default();
         match self {
-            Self::Leaf(leaf) => leaf.entries().iter().for_each(|entry| note.absorb(&entry.note(None))),
+            Self::Leaf(leaf) => leaf
+                .entries()
+                .iter()
+                .for_each(|entry| note.absorb(&entry.note(None, arena))),
             Self::Inner(inner) => inner
                 .branches()
                 .iter()
@@ -557,8 +560,8 @@ impl<E: Entry> Tree<E> {
                 if let Some(right) = inserted.split {
                     let left = child.clone();
                     let branches = [
-                        Branch::over(left.clone(), left.note()),
-                        Branch::over(right.clone(), right.note()),
+                        Branch::over(left.clone(), left.note(arena)),
+                        Branch::over(right.clone(), right.note(arena)),
                     ];
                     *child = Child::Inner(Inner::with(meter, &branches));
                 }
@@ -653,7 +656,7 @@ fn upsert_under<E: Entry>(
                 };
             };
             let leaf = own_leaf(leaf);
-            let note = entry.note(place.ok().map(|at| &leaf.entries()[at]));
+            let note = entry.note(place.ok().map(|at| &leaf.entries()[at]), arena);
             match place {
                 Ok(at) => {
                     leaf.slots[at] = entry;
@@ -693,9 +696,9 @@ fn upsert_under<E: Entry>(
                 branch.note.absorb(&note);
                 return Inserted { new, note, split: None };
             };
-            let mut left_note = below.note();
+            let mut left_note = below.note(arena);
             left_note.inherit(&branch.note);
-            let mut right_note = right.note();
+            let mut right_note = right.note(arena);
             right_note.inherit(&branch.note);
             branch.note = left_note;
             let sibling = Branch::over(right, right_note);

@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use model::KeySeed;
+
 use crate::arena::Arena;
 use crate::meter::{Meter, RC_HEADER_BYTES};
 use crate::partition::PartitionEntry;
@@ -30,12 +32,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Rc<Self> {
+    pub(crate) fn new(seed: KeySeed) -> Rc<Self> {
         let meter = Rc::new(Meter::default());
         meter.add(RC_HEADER_BYTES + size_of::<Meter>());
         meter.add(RC_HEADER_BYTES + size_of::<Self>());
         Rc::new(Self {
-            arena: Arena::new(Rc::clone(&meter)),
+            arena: Arena::new(Rc::clone(&meter), seed),
             yard: RefCell::new(Vec::new()),
             meter,
         })

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Naive, NaivePartition, Seen, Source, drain, for_seeds};
-use model::{Direction, Item, Mutation, Peek, RowRef, RowSource, Slice};
+use model::{DeadRows, Direction, Item, KeySeed, Mutation, Peek, RowRef, RowSource, Slice};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -55,6 +55,30 @@ fn skip_naively(left: &mut &[Seen], direction: Direction, timestamp: i64, until:
     skipped
 }
 
+fn seed() -> KeySeed {
+    KeySeed::of_host(&[7; 16])
+}
+
+/// What lies before `until`, if it is row tombstones and nothing else.
+fn dead_naively(left: &[Seen], direction: Direction, until: &[u8]) -> Option<DeadRows> {
+    let mut dead = DeadRows::NONE;
+    for seen in left {
+        match (seen, direction) {
+            (Seen::Row(key, _), Direction::Forward) if &key[..] >= until => break,
+            (Seen::Row(key, _), Direction::Reverse) if &key[..] < until => break,
+            (Seen::Change(position, _), Direction::Forward) if &position[..] >= until => break,
+            (Seen::Change(position, _), Direction::Reverse) if &position[..] <= until => break,
+            (Seen::Row(key, body), _) if RowRef::trusted(body).is_row_tombstone() => dead.add(&DeadRows {
+                count: 1,
+                digest: seed().digest(key),
+                min_timestamp: RowRef::trusted(body).max_timestamp(),
+            }),
+            _ => return None,
+        }
+    }
+    Some(dead)
+}
+
 fn compare_walk(source: &Source, partition: &Partition, expected: &NaivePartition, rng: &mut SmallRng) {
     let slice = source.slice(rng);
     for direction in DIRECTIONS {
@@ -76,6 +100,13 @@ fn compare_walk(source: &Source, partition: &Partition, expected: &NaivePartitio
                 let expected = skip_naively(&mut left, direction, timestamp, until.as_deref());
                 assert_eq!(skipped, expected, "{slice:?} {direction:?} {timestamp} {until:?}");
             }
+            let until = source.position(rng);
+            let (found, expected) = (rows.dead_until(&until), dead_naively(left, direction, &until));
+            let known = |dead: Option<DeadRows>| dead.map(|dead| (dead.count, dead.digest));
+            assert_eq!(known(found), known(expected), "{slice:?} {direction:?} {until:?}");
+            if let (Some(found), Some(expected)) = (found, expected) {
+                assert!(found.min_timestamp <= expected.min_timestamp);
+            }
             let Some((first, rest)) = left.split_first() else { break };
             let Peek::Item(item) = rows.peek() else {
                 panic!("the walk ends before {first:?}")
@@ -92,7 +123,7 @@ fn compare_walk(source: &Source, partition: &Partition, expected: &NaivePartitio
 fn model_snapshots_and_slices() {
     for_seeds("model_snapshots_and_slices", 120, |_, rng| {
         let mut source = Source::new(rng);
-        let (mut memtable, mut naive) = (Memtable::new(), Naive::default());
+        let (mut memtable, mut naive) = (Memtable::with_seed(seed()), Naive::default());
         let mut snapshots: Vec<(Partition, NaivePartition)> = Vec::new();
         for _ in 0..rng.random_range(1..400) {
             let mutation = source.mutation(rng);

@@ -26,7 +26,7 @@ fn mix(n: u64) -> u64 {
 impl Bed {
     fn new(positions: usize) -> Self {
         let meter = Rc::new(Meter::default());
-        let arena = Arena::new(Rc::clone(&meter));
+        let arena = Arena::new(Rc::clone(&meter), model::KeySeed::default());
         Self {
             meter,
             arena,
@@ -79,20 +79,20 @@ impl Bed {
 
     /// Checks every note against what lies under it.
     fn check_notes(&self) {
-        fn under(child: &Child<RangeEntry>) {
+        fn under(child: &Child<RangeEntry>, arena: &Arena) {
             if let Child::Inner(inner) = child {
                 for branch in inner.branches() {
                     assert_eq!(
                         branch.note.bounds,
-                        branch.child().note().bounds,
+                        branch.child().note(arena).bounds,
                         "a note is out of date"
                     );
-                    under(branch.child());
+                    under(branch.child(), arena);
                 }
             }
         }
         if let Tree::Node(child) = &self.tree {
-            under(child);
+            under(child, &self.arena);
         }
     }
 

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::rows::{RowEntry, RowTree, Wanted};
+use model::{DeadRows, KeySeed};
 
 fn is_dead(timestamp: i64) -> bool {
     timestamp % 25 != 0
+}
+
+fn seed() -> KeySeed {
+    KeySeed::of_host(&[7; 16])
 }
 
 struct Bed {
@@ -19,7 +24,7 @@ impl Bed {
     fn new() -> Self {
         let meter = Rc::new(Meter::default());
         Self {
-            arena: Arena::new(Rc::clone(&meter)),
+            arena: Arena::new(Rc::clone(&meter), seed()),
             meter,
             tree: RowTree::default(),
         }
@@ -77,8 +82,11 @@ impl Bed {
                 for (at, branch) in inner.branches().iter().enumerate() {
                     let left_edge = left_edge && at == 0;
                     let below = self.check_under(branch.child(), left_edge);
-                    let (note, expected) = (&branch.note, branch.child().note());
-                    assert_eq!(format!("{note:?}"), format!("{expected:?}"), "a note is out of date");
+                    let (note, expected) = (&branch.note, branch.child().note(&self.arena));
+                    assert!(
+                        note.is_of(&expected),
+                        "a note is out of date: {note:?}, not {expected:?}"
+                    );
                     if !left_edge {
                         let (prefix, record) = first_key(branch.child());
                         assert_eq!(
@@ -225,6 +233,55 @@ fn copies_only_what_a_reader_holds() {
     }
     bed.check();
     assert_eq!(bed.content(&snapshot), before, "a snapshot changed");
+}
+
+#[test]
+fn adds_up_dead_rows_like_a_scan() {
+    let n = if cfg!(miri) { 120 } else { 6000 };
+    // Of rows all of which are dead, and of such with some others between them that came back, or went.
+    for alive in [false, true] {
+        let mut bed = Bed::new();
+        for i in 0..n {
+            let timestamp = (mix(i * 3) % 500) as i64;
+            let timestamp = if alive { timestamp } else { timestamp / 25 * 25 + 1 };
+            bed.insert(&key(mix(i) % 9000), timestamp);
+        }
+        bed.check();
+        let rows = bed.content(&bed.tree);
+        let count = rows.len() as u64;
+        let (mut all, mut some) = (0, 0);
+        for i in 0..if cfg!(miri) { 50 } else { 3000 } {
+            let from = mix(i) % (count + 1);
+            let len = mix(i + 9999) % if i % 2 == 0 { 60 } else { count };
+            let to = (from + len).min(count);
+            let range = &rows[from as usize..to as usize];
+            let found = bed.tree.dead(from, to, &bed.arena, &bed.meter);
+            if range.iter().any(|(_, t)| !is_dead(*t)) {
+                assert_eq!(found, None);
+                some += 1;
+                continue;
+            }
+            all += 1;
+            let mut expected = DeadRows::NONE;
+            for (key, t) in range {
+                expected.add(&DeadRows {
+                    count: 1,
+                    digest: seed().digest(key),
+                    min_timestamp: *t,
+                });
+            }
+            let found = found.expect("all of them are dead");
+            assert_eq!(
+                (found.count, found.digest),
+                (expected.count, expected.digest),
+                "{from}..{to}"
+            );
+            // It may be that of a row that was replaced.
+            assert!(found.min_timestamp <= expected.min_timestamp, "{from}..{to}");
+            assert!(range.is_empty() || found.min_timestamp > 0 || alive, "{from}..{to}");
+        }
+        assert!(all > 20 && (some > 20) == alive, "{all} and {some}");
+    }
 }
 
 #[test]
