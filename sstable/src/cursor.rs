@@ -16,7 +16,7 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-use model::{Deletion, Direction, Item, Peek, RowSource, Slice, Token};
+use model::{DeadRows, Deletion, Direction, Item, KeyDigest, Peek, RowSource, Slice, Token};
 
 use crate::error::Result;
 use crate::format::PARTITION_END;
@@ -25,6 +25,7 @@ use crate::format::index::{First, IndexBlock, IndexEntry};
 use crate::table::{Cost, Table};
 
 /// A cursor over one partition of a table. See [`Table::cursor`].
+#[derive(Clone)]
 pub struct Cursor {
     table: Table,
     token: Token,
@@ -47,6 +48,7 @@ pub struct Cursor {
     cost: Cost,
 }
 
+#[derive(Clone)]
 enum At {
     Start,
     Group(usize),
@@ -59,6 +61,7 @@ enum At {
     Done,
 }
 
+#[derive(Clone)]
 struct Rows {
     group: usize,
     index: Rc<IndexBlock>,
@@ -83,6 +86,25 @@ enum Front {
     Closing,
     End,
 }
+
+/// What is known of the block, or of the group of blocks, that a cursor is pending at. All of it is of the cursor's partition, and
+/// nothing but rows lies inside. Where the slice begins or ends inside, the rows outside it are counted, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// Rows that are more than a row tombstone.
+    pub alive: u64,
+    /// Of the keys of those.
+    pub alive_digest: KeyDigest,
+    /// Nothing of any row is younger.
+    pub max_timestamp: i64,
+    /// The other rows.
+    pub dead: DeadRows,
+    /// It ends before this in the order of travel (Forward: its keys are below; Reverse: at or above), and so does the slice.
+    pub until: Vec<u8>,
+}
+
+/// Row tombstones walked between two looks at the clock.
+const ROWS_PER_BREATH: u64 = 64;
 
 /// What a reader has the cursor pass over.
 #[derive(Clone, Copy, Debug)]
@@ -485,26 +507,157 @@ impl Cursor {
 
     /// Passes over the unread block that the cursor is pending at, if it may.
     fn pass_block(&mut self, unwanted: Unwanted, until: Option<&[u8]>) -> Option<u64> {
-        let table = self.table.clone();
+        let (entry, next) = self.pending_at()?;
+        let rows = self.passable(&entry, next, unwanted, until)?;
+        self.leave_unread();
+        Some(rows)
+    }
+
+    /// The entry of the block, or group of blocks, that the cursor is pending at, and where the next one begins.
+    fn pending_at(&self) -> Option<(IndexEntry<'_>, Option<First<'_>>)> {
+        if self.opening || self.front != Front::Pending {
+            return None;
+        }
+        let top = self.table.top();
+        match &self.at {
+            At::Block { group, index, i } => {
+                let next = index.first(i + 1).or_else(|| top.first(group + 1));
+                Some((index.get(*i)?, next))
+            }
+            At::Group(group) => Some((top.get(*group)?, top.first(group + 1))),
+            At::Start | At::Rows(_) | At::Done => None,
+        }
+    }
+
+    /// Leaves the block, or group of blocks, that the cursor is pending at.
+    fn leave_unread(&mut self) {
         match &self.at {
             At::Block { group, index, i } => {
                 let (group, index, i) = (*group, index.clone(), *i);
-                let next = index.first(i + 1).or_else(|| table.top().first(group + 1));
-                let rows = self.passable(&index.get(i)?, next, unwanted, until)?;
                 self.leave(group, index, i);
-                Some(rows)
             }
             At::Group(group) => {
-                let group = *group;
-                let entry = table.top().get(group)?;
-                let rows = self.passable(&entry, table.top().first(group + 1), unwanted, until)?;
-                if self.direction == Direction::Forward || self.leave_backward(entry.first) {
+                let (group, table) = (*group, self.table.clone());
+                let goes_on = match table.top().first(group) {
+                    Some(first) => self.direction == Direction::Forward || self.leave_backward(first),
+                    None => false,
+                };
+                if goes_on {
                     self.next_group(group);
                 }
-                Some(rows)
             }
-            At::Start | At::Rows(_) | At::Done => None,
+            At::Start | At::Rows(_) | At::Done => {}
         }
+    }
+
+    /// What the index knows of what the cursor is pending at; `None` if that is not enough for [`Unread`].
+    pub fn unread(&self) -> Option<Unread> {
+        let (entry, next) = self.pending_at()?;
+        if !entry.has_digests() || !self.is_mine(entry.first) {
+            return None;
+        }
+        let until = match self.direction {
+            Direction::Forward => {
+                let next = next.and_then(|next| self.goes_on(next));
+                next.unwrap_or(PARTITION_END).min(&self.slice.end)
+            }
+            Direction::Reverse => entry.first.position.unwrap_or(&[]).max(&self.slice.start),
+        };
+        let (min_timestamp, max_timestamp) = entry.timestamps.unwrap_or((i64::MAX, i64::MIN));
+        Some(Unread {
+            alive: entry.alive_rows(),
+            alive_digest: entry.alive_digest,
+            max_timestamp,
+            dead: DeadRows {
+                count: entry.dead_rows,
+                digest: entry.dead_digest,
+                min_timestamp,
+            },
+            until: until.to_vec(),
+        })
+    }
+
+    /// Passes over what [`unread`](Self::unread) tells of; does nothing where that is `None`.
+    pub fn pass_unread(&mut self) {
+        if self.pending_at().is_some() {
+            self.leave_unread();
+        }
+    }
+
+    /// Whether all that comes lies behind `until` in the order of travel.
+    pub fn is_beyond(&self, until: &[u8]) -> bool {
+        match (self.peek(), self.direction) {
+            (Peek::End, _) => true,
+            (Peek::Item(item), Direction::Forward) => item.position() >= until,
+            (Peek::Pending { position }, Direction::Forward) => position >= until,
+            (Peek::Item(Item::Row { clustering, .. }), Direction::Reverse) => clustering < until,
+            // It applies to rows before it.
+            (Peek::Item(Item::RangeChange { position, .. }), Direction::Reverse) => position <= until,
+            // Before it has been filled, a row may lie at the position itself.
+            (Peek::Pending { position }, Direction::Reverse) => position < until,
+        }
+    }
+
+    /// What lies before `until` in the order of travel, if that is row tombstones and nothing else, `least` of them at the least and
+    /// `most` at the most; and a cursor that has passed over them. Blocks that lie before it whole are told by their index
+    /// entries; those at both ends are read, if it may still come to that.
+    ///
+    /// # Errors
+    /// As of [`fill`](Self::fill).
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn dead_until(&mut self, until: &[u8], least: u64, most: u64) -> Result<Option<(DeadRows, Cursor)>> {
+        let mut ahead = self.clone();
+        let dead = ahead.pass_dead_until(until, least, most).await;
+        self.cost = ahead.cost;
+        Ok(dead?.map(|dead| (dead, ahead)))
+    }
+
+    async fn pass_dead_until(&mut self, until: &[u8], least: u64, most: u64) -> Result<Option<DeadRows>> {
+        let seed = self.table.seed();
+        let mut dead = DeadRows::NONE;
+        let mut steps = 0;
+        if self.table.statistics().dead_rows < least.max(1) {
+            return Ok(None);
+        }
+        while !self.is_beyond(until) && dead.count <= most {
+            match self.peek() {
+                Peek::Item(Item::Row { clustering, row }) if row.is_row_tombstone() => {
+                    dead.add(&DeadRows {
+                        count: 1,
+                        digest: seed.digest(clustering),
+                        min_timestamp: row.max_timestamp(),
+                    });
+                    self.advance();
+                }
+                Peek::Item(_) | Peek::End => return Ok(None),
+                Peek::Pending { .. } => {
+                    let unread = self.unread();
+                    let whole = unread.as_ref().is_some_and(|unread| match self.direction {
+                        Direction::Forward => *unread.until <= *until,
+                        Direction::Reverse => *unread.until >= *until,
+                    });
+                    match unread {
+                        Some(unread) if whole && unread.alive == 0 => {
+                            dead.add(&unread.dead);
+                            self.leave_unread();
+                        }
+                        Some(_) if whole => return Ok(None),
+                        Some(unread) if dead.count.saturating_add(unread.dead.count) < least => return Ok(None),
+                        Some(unread) if unread.alive == 0 => self.fill().await?,
+                        // To look into this block may be for nothing.
+                        _ if matches!(self.at, At::Block { .. }) => return Ok(None),
+                        _ => self.fill().await?,
+                    }
+                }
+            }
+            steps += 1;
+            if steps % ROWS_PER_BREATH == 0 {
+                runtime::breathe().await;
+            }
+        }
+        Ok((least..=most).contains(&dead.count).then_some(dead))
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use model::{Deletion, Fragment, RowRef, TableId, Token};
+use model::{Deletion, Fragment, KeySeed, RowRef, TableId, Token};
 
 use crate::format::data::DataBuilder;
 use crate::format::filter::{self, FilterBuilder};
@@ -148,6 +148,7 @@ impl Begin {
 pub(crate) struct Encoder {
     options: WriterOptions,
     identity: Identity,
+    seed: KeySeed,
     packer: Packer,
     work: Work,
     finishing: bool,
@@ -206,6 +207,7 @@ impl Encoder {
             compression: options.compression,
         };
         Encoder {
+            seed: KeySeed::of_host(&options.host_id),
             options,
             identity,
             packer: Packer::new(),
@@ -326,7 +328,9 @@ impl Encoder {
         let body = row.bytes();
         assert!(body.len() <= ROW_BYTES_MAX, "a row of {} bytes", body.len());
         let shared = self.place(clustering, Stage::Row);
-        let tombstone_only = self.tally.row(row, &mut self.statistics.drop_times);
+        let tombstone_only = self
+            .tally
+            .row(clustering, row, self.seed, &mut self.statistics.drop_times);
         self.block.row(clustering, shared, tombstone_only, body);
     }
 

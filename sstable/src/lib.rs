@@ -25,7 +25,7 @@ mod table;
 mod writer;
 
 pub use cache::BlockCache;
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Unread};
 pub use encoder::{KEY_BYTES_MAX, ROW_BYTES_MAX, WriterOptions, encode};
 pub use error::{Damage, Error, Result};
 pub use format::frame::Compression;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use model::{Deletion, Direction, Slice, TableId, Token};
+use model::{Deletion, Direction, KeySeed, Slice, TableId, Token};
 use runtime::disk::File;
 
 use crate::cache::{BlockCache, FileKey};
@@ -52,6 +52,7 @@ struct Inner {
     file: File,
     file_bytes: u64,
     host_id: [u8; 16],
+    seed: KeySeed,
     table: TableId,
     identity: Identity,
     statistics: Statistics,
@@ -150,6 +151,7 @@ impl Table {
             file: file.clone(),
             file_bytes,
             host_id: footer.host_id,
+            seed: KeySeed::of_host(&footer.host_id),
             table: TableId(footer.table_id),
             identity: footer.identity(),
             statistics: Statistics::decode(&statistics, heads)
@@ -170,6 +172,11 @@ impl Table {
     /// The node that wrote the file.
     pub fn host_id(&self) -> [u8; 16] {
         self.0.host_id
+    }
+
+    /// What the digests of its keys depend on.
+    pub(crate) fn seed(&self) -> KeySeed {
+        self.0.seed
     }
 
     /// The table whose rows it holds.

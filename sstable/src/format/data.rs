@@ -428,7 +428,7 @@ impl DataBlock {
 }
 
 /// Rows and range changes from one restart to the next, decoded; its memory is kept from run to run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Run {
     keys: Vec<u8>,
     pub(crate) items: Vec<RunItem>,

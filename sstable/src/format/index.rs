@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use model::{Deletion, Token, varint};
+use model::{Deletion, KeyDigest, Token, varint};
 
 use super::footer::Place;
 use super::tally::Tally;
@@ -76,6 +76,10 @@ pub(crate) struct IndexEntry<'a> {
     pub(crate) open: Deletion,
     /// The deletion of the partition `first` is in.
     pub(crate) partition_deletion: Deletion,
+    /// Of the keys of the rows that are more than a row tombstone, and of those that are not; empty unless
+    /// [`has_digests`](Self::has_digests).
+    pub(crate) alive_digest: KeyDigest,
+    pub(crate) dead_digest: KeyDigest,
 }
 
 impl<'a> IndexEntry<'a> {
@@ -88,7 +92,7 @@ impl<'a> IndexEntry<'a> {
         raw_len: u64,
         tally: &Tally,
     ) -> Self {
-        IndexEntry {
+        let entry = IndexEntry {
             first,
             place,
             raw_len,
@@ -104,7 +108,27 @@ impl<'a> IndexEntry<'a> {
                 .then_some((tally.deletion_timestamp, tally.deletion_local_time)),
             open,
             partition_deletion,
+            alive_digest: KeyDigest::EMPTY,
+            dead_digest: KeyDigest::EMPTY,
+        };
+        if !entry.has_digests() {
+            return entry;
         }
+        IndexEntry {
+            alive_digest: tally.alive_digest,
+            dead_digest: tally.dead_digest,
+            ..entry
+        }
+    }
+
+    /// Whether the keys are summed up: they are of one partition, and nothing but rows lies between them.
+    pub(crate) fn has_digests(&self) -> bool {
+        self.several.is_none() && !self.range_changes
+    }
+
+    /// Rows that are more than a row tombstone.
+    pub(crate) fn alive_rows(&self) -> u64 {
+        self.rows.saturating_sub(self.dead_rows)
     }
 
     /// Whether everything in the block is as old as `timestamp` or older.
@@ -158,6 +182,14 @@ impl<'a> IndexEntry<'a> {
                 put_deletion(out, deletion);
             }
         }
+        for (digest, rows) in [
+            (self.alive_digest, self.alive_rows()),
+            (self.dead_digest, self.dead_rows),
+        ] {
+            if self.has_digests() && rows > 0 {
+                out.extend_from_slice(&digest.to_bytes());
+            }
+        }
     }
 
     fn decode(input: &mut &'a [u8]) -> Option<IndexEntry<'a>> {
@@ -199,7 +231,10 @@ impl<'a> IndexEntry<'a> {
         } else {
             Deletion::LIVE
         };
-        Some(IndexEntry {
+        if dead_rows > rows {
+            return None;
+        }
+        let mut entry = IndexEntry {
             first,
             place: Place { offset, len },
             raw_len,
@@ -214,7 +249,16 @@ impl<'a> IndexEntry<'a> {
             deletion,
             open,
             partition_deletion,
-        })
+            alive_digest: KeyDigest::EMPTY,
+            dead_digest: KeyDigest::EMPTY,
+        };
+        if entry.has_digests() && entry.alive_rows() > 0 {
+            entry.alive_digest = KeyDigest::from_bytes(take(input)?);
+        }
+        if entry.has_digests() && dead_rows > 0 {
+            entry.dead_digest = KeyDigest::from_bytes(take(input)?);
+        }
+        Some(entry)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A block's tally becomes its index entry; the tallies of a group of blocks, absorbed in order, become the entry of their
 //! index frame; all of them the file's statistics. `verify` counts again with the same code.
 
-use model::{CellKind, Deletion, RowRef};
+use model::{CellKind, Deletion, KeyDigest, KeySeed, RowRef};
 
 use super::statistics::DropTimes;
 
@@ -13,6 +13,9 @@ pub(crate) struct Tally {
     pub(crate) partitions: u64,
     pub(crate) rows: u64,
     pub(crate) dead_rows: u64,
+    /// Of the keys of those, and of the keys of all other rows.
+    pub(crate) dead_digest: KeyDigest,
+    pub(crate) alive_digest: KeyDigest,
     pub(crate) static_rows: u64,
     pub(crate) cells: u64,
     pub(crate) expiring_cells: u64,
@@ -41,6 +44,8 @@ impl Tally {
             partitions: 0,
             rows: 0,
             dead_rows: 0,
+            dead_digest: KeyDigest::EMPTY,
+            alive_digest: KeyDigest::EMPTY,
             static_rows: 0,
             cells: 0,
             expiring_cells: 0,
@@ -103,7 +108,7 @@ impl Tally {
 
     /// Counts a row; true if it is a row tombstone and nothing else.
     #[inline]
-    pub(crate) fn row(&mut self, row: RowRef<'_>, drops: &mut DropTimes) -> bool {
+    pub(crate) fn row(&mut self, clustering: &[u8], row: RowRef<'_>, seed: KeySeed, drops: &mut DropTimes) -> bool {
         self.rows += 1;
         self.rows_last += 1;
         if self.parts <= 1 {
@@ -111,6 +116,12 @@ impl Tally {
         }
         let dead = self.row_body(row, drops);
         self.dead_rows += u64::from(dead);
+        let digest = if dead {
+            &mut self.dead_digest
+        } else {
+            &mut self.alive_digest
+        };
+        digest.add(seed.digest(clustering));
         dead
     }
 
@@ -197,6 +208,8 @@ impl Tally {
         self.partitions += next.partitions;
         self.rows += next.rows;
         self.dead_rows += next.dead_rows;
+        self.dead_digest.add(next.dead_digest);
+        self.alive_digest.add(next.alive_digest);
         self.static_rows += next.static_rows;
         self.cells += next.cells;
         self.expiring_cells += next.expiring_cells;

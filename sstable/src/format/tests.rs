@@ -1,6 +1,6 @@
 //! Properties of the codecs.
 
-use model::{Deletion, Token};
+use model::{Deletion, KeyDigest, KeySeed, Token};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -108,14 +108,15 @@ prop_compose! {
         deletion in proptest::option::of((any::<i64>(), any::<u32>())),
         open in any_deletion(),
         partition_deletion in any_deletion(),
+        digests in any::<[[u8; 16]; 2]>(),
     ) -> (Token, Vec<u8>, Option<Vec<u8>>, IndexEntry<'static>) {
-        let entry = IndexEntry {
+        let mut entry = IndexEntry {
             first: First { token: Token(token), key: &[], position: None },
             place: Place { offset, len },
             raw_len: numbers[0],
             partitions: numbers[1],
             rows: numbers[2],
-            dead_rows: numbers[3],
+            dead_rows: if flags[1] { numbers[3] % (numbers[2] / 2 + 1) } else { numbers[2] * u64::from(flags[0]) },
             tombstones: numbers[4],
             range_changes: flags[0],
             static_row: flags[1] && position.is_none(),
@@ -124,7 +125,15 @@ prop_compose! {
             deletion,
             open,
             partition_deletion,
+            alive_digest: KeyDigest::EMPTY,
+            dead_digest: KeyDigest::EMPTY,
         };
+        if entry.has_digests() && entry.alive_rows() > 0 {
+            entry.alive_digest = KeyDigest::from_bytes(digests[0]);
+        }
+        if entry.has_digests() && entry.dead_rows > 0 {
+            entry.dead_digest = KeyDigest::from_bytes(digests[1]);
+        }
         (Token(token), key, position, entry)
     }
 }
@@ -224,6 +233,7 @@ fn tallies_of_blocks_add_up() {
     let mut builder = RowBuilder::new();
     let row = builder.liveness(5).cell(ColumnId(1), 9, b"x").finish().to_vec();
     let row = model::RowRef::trusted(&row);
+    let seed = KeySeed::of_host(IDENTITY);
     // Partitions of 3, 1, 4, 0 and 2 rows, in blocks of `size` rows.
     for size in 1..12 {
         let mut drops = Default::default();
@@ -231,16 +241,21 @@ fn tallies_of_blocks_add_up() {
         let (mut block, mut continues, mut in_block) = (Tally::new(false), false, 0);
         for rows in [3u64, 1, 4, 0, 2] {
             block.partition_start(Deletion::LIVE, &mut drops);
-            for _ in 0..rows {
+            for n in 0..rows {
                 if in_block == size {
                     group.absorb(&block, continues);
                     (block, continues, in_block) = (Tally::new(true), true, 0);
                 }
-                block.row(row, &mut drops);
+                block.row(&[rows as u8, n as u8], row, seed, &mut drops);
                 in_block += 1;
             }
         }
         group.absorb(&block, continues);
+        let mut keys = KeyDigest::EMPTY;
+        for rows in [3u8, 1, 4, 0, 2] {
+            (0..rows).for_each(|n| keys.add(seed.digest(&[rows, n])));
+        }
+        assert_eq!((group.alive_digest, group.dead_digest), (keys, KeyDigest::EMPTY));
         assert_eq!(
             (group.partitions, group.parts, group.rows),
             (5, 5, 10),

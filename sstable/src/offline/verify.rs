@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use model::{Deletion, Fragment, RowRef, Token};
+use model::{Deletion, Fragment, KeySeed, RowRef, Token};
 
 use super::{filter, index, statistics, unpack};
 use crate::error::Damage;
@@ -48,7 +48,7 @@ pub fn scan(bytes: &[u8], visit: &mut dyn FnMut(u64, Fragment<'_>)) -> Result<Ve
     let filter = filter(bytes, &footer)?;
     let top = index(bytes, footer.top, Kind::Top, identity)?;
 
-    let mut scan = Scan::new();
+    let mut scan = Scan::new(KeySeed::of_host(&footer.host_id));
     let mut verified = Verified {
         file_bytes: bytes.len() as u64,
         frames: 3,
@@ -181,6 +181,7 @@ impl Group {
 
 /// What carries over from one block to the next.
 struct Scan {
+    seed: KeySeed,
     token: Token,
     key: Vec<u8>,
     deletion: Deletion,
@@ -195,8 +196,9 @@ struct Scan {
 }
 
 impl Scan {
-    fn new() -> Self {
+    fn new(seed: KeySeed) -> Self {
         Scan {
+            seed,
             token: Token::MIN,
             key: Vec::new(),
             deletion: Deletion::LIVE,
@@ -322,7 +324,7 @@ impl Scan {
                 tombstone_only,
             } => {
                 let row = RowRef::parse(body).map_err(|_| "a row's body is not a row")?;
-                if self.tally.row(row, drops) != tombstone_only {
+                if self.tally.row(position, row, self.seed, drops) != tombstone_only {
                     return Err("a row's tombstone flag is wrong");
                 }
                 self.position(position, true)?;

@@ -295,7 +295,13 @@ pub fn partitions(rng: &mut Rng) -> Vec<Partition> {
         }
         keys.sort();
         keys.dedup();
-        p.rows = keys.into_iter().map(|k| (k, body(rng, 60))).collect();
+        // In some nearly all were deleted.
+        let alive_in = [1, 1, 20][rng.below(3) as usize];
+        let row = |rng: &mut Rng| match rng.one_in(alive_in) {
+            true => body(rng, 60),
+            false => RowBuilder::new().deletion(deletion(rng)).finish().to_vec(),
+        };
+        p.rows = keys.into_iter().map(|k| (k, row(rng))).collect();
         if rng.one_in(2) {
             let bounds = 2 * (1 + rng.below(6));
             let mut at: Vec<_> = (0..bounds).map(|_| position(rng)).collect();

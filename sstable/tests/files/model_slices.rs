@@ -7,12 +7,16 @@
 use crate::common;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::common::{Owned, Partition, Rng, Thing};
-use model::{Direction, Item, Peek, RowRef, RowSource, Slice};
+use model::{DeadRows, Direction, Item, KeyDigest, KeySeed, Peek, RowRef, RowSource, Slice};
 use runtime::ShardId;
 use runtime::sim::{Config, Sim};
 use scrollback_sstable::{BlockCache, Cursor, Table, Writer, WriterOptions, offline};
+
+/// How often the digests of an unread block were known, and that all up to a position is dead: over all seeds.
+static KNOWN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 fn thing(item: Item<'_>) -> Thing {
     match item {
@@ -106,6 +110,103 @@ async fn read_skipping(cursor: &mut Cursor, direction: Direction, expected: &[Th
     }
 }
 
+/// What some rows come to: those that are more than a row tombstone, the largest timestamp of all, and the others.
+fn tally<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> (u64, KeyDigest, i64, DeadRows) {
+    let seed = KeySeed::of_host(&common::options().host_id);
+    let (mut alive, mut digest, mut max_timestamp, mut dead) = (0, KeyDigest::EMPTY, i64::MIN, DeadRows::NONE);
+    for (position, body) in rows {
+        let row = RowRef::parse(body).unwrap();
+        max_timestamp = max_timestamp.max(row.max_timestamp());
+        if row.is_row_tombstone() {
+            dead.add(&DeadRows {
+                count: 1,
+                digest: seed.digest(position),
+                min_timestamp: row.max_timestamp(),
+            });
+        } else {
+            alive += 1;
+            digest.add(seed.digest(position));
+        }
+    }
+    (alive, digest, max_timestamp, dead)
+}
+
+fn rows_of(things: &[Thing]) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
+    things.iter().map(|thing| match thing {
+        Thing::Row(position, body) => (position, body),
+        Thing::Change(..) => panic!("{thing:02x?} was passed over"),
+    })
+}
+
+/// Reads by stretches: what the index says of an unread block, and what is said to be dead, is what is there. Returns how often
+/// either was known.
+async fn read_by_digests(
+    mut cursor: Cursor,
+    p: &Partition,
+    slice: &Slice,
+    direction: Direction,
+    expected: &[Thing],
+    rng: &mut Rng,
+) -> [usize; 2] {
+    let mut left = expected;
+    let mut known = [0; 2];
+    let before = |thing: &Thing, until: &[u8]| match (thing, direction) {
+        (_, Direction::Forward) => place(thing) < until,
+        (Thing::Row(..), Direction::Reverse) => place(thing) >= until,
+        (Thing::Change(..), Direction::Reverse) => place(thing) > until,
+    };
+    loop {
+        if let Some(unread) = cursor.unread() {
+            known[0] += 1;
+            let (passed, rest) = left.split_at(left.iter().take_while(|thing| before(thing, &unread.until)).count());
+            let (alive, digest, max_timestamp, dead) = tally(rows_of(passed));
+            assert!(unread.max_timestamp >= max_timestamp);
+            if *slice == Slice::all() {
+                assert_eq!((unread.alive, unread.alive_digest), (alive, digest));
+                assert_eq!((unread.dead.count, unread.dead.digest), (dead.count, dead.digest));
+            }
+            assert!(unread.alive >= alive && unread.dead.count >= dead.count);
+            assert!(unread.dead.min_timestamp <= dead.min_timestamp);
+            if rng.one_in(2) {
+                cursor.pass_unread();
+                left = rest;
+            }
+        }
+        if rng.one_in(3) {
+            let until = common::position(rng);
+            let (passed, rest) = left.split_at(left.iter().take_while(|thing| before(thing, &until)).count());
+            let (least, most) = (rng.below(4), rng.below(40));
+            if let Some((dead, ahead)) = cursor.dead_until(&until, least, most).await.unwrap() {
+                known[1] += 1;
+                assert!((least..=most).contains(&dead.count));
+                let (alive, _, _, of) = tally(rows_of(passed));
+                // Blocks that are told whole may have rows outside the slice.
+                let outside = p.rows.iter().filter(|(key, _)| !slice.contains(key)).count() as u64;
+                assert!((of.count..=of.count + outside).contains(&dead.count));
+                assert!(alive == 0 && (dead.digest == of.digest || dead.count > of.count));
+                assert!(dead.min_timestamp <= of.min_timestamp);
+                if rng.one_in(2) {
+                    (cursor, left) = (ahead, rest);
+                } else {
+                    let mut ahead = ahead;
+                    assert_eq!(next(&mut ahead, direction).await.as_ref(), rest.first());
+                }
+            }
+        }
+        match cursor.peek() {
+            Peek::End => break,
+            Peek::Pending { .. } => cursor.fill().await.unwrap(),
+            Peek::Item(item) => {
+                assert_eq!(Some(&thing(item)), left.first());
+                left = &left[1..];
+                cursor.advance();
+            }
+        }
+    }
+    assert_eq!(left, []);
+    known
+}
+
 /// Writes and reads; the file stays.
 async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) -> WriterOptions {
     let options = common::tiny_options(rng);
@@ -176,6 +277,12 @@ async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) -> WriterOp
             );
             let mut cursor = table.cursor(p.token, &p.key, slice.clone(), direction);
             read_skipping(&mut cursor, direction, &expected, rng).await;
+            let cursor = table.cursor(p.token, &p.key, slice.clone(), direction);
+            let known = read_by_digests(cursor, p, &slice, direction, &expected, rng).await;
+            KNOWN
+                .iter()
+                .zip(known)
+                .for_each(|(of, n)| drop(of.fetch_add(n, Relaxed)));
         }
     }
     table.close().await.unwrap();
@@ -209,6 +316,11 @@ fn slices_of_random_partitions_on_real_files() {
             check_bytes(&offline::Map::open(&path).unwrap(), options, &partitions);
             runtime::disk::remove(&path).await.unwrap();
         }
+        let known = KNOWN.each_ref().map(|of| of.load(Relaxed));
+        assert!(
+            known.iter().all(|times| *times > 1000) || common::seeds(100).count() < 100,
+            "{known:?}"
+        );
     });
 }
 
