@@ -3,7 +3,7 @@
 use crate::manifest::state::FileRecord;
 use commitlog::LogPosition;
 use memtable::Memtable;
-use model::{ColumnId, Columns, MutationRef, Schema, TableId, Token};
+use model::{ColumnId, Columns, KeySeed, MutationRef, Schema, TableId, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -63,6 +63,8 @@ pub(crate) struct TableState {
     /// A shard's own, so that shards do not share a counter of references.
     definition: RefCell<Rc<Definition>>,
     pub active: RefCell<Memtable>,
+    /// What the digests of the memtables' keys depend on.
+    seed: KeySeed,
     /// Where the first record of `active` begins.
     pub active_start: Cell<Option<LogPosition>>,
     pub active_bytes: Cell<usize>,
@@ -72,11 +74,12 @@ pub(crate) struct TableState {
 }
 
 impl TableState {
-    pub fn new(schema: Arc<Schema>, files: Vec<Rc<LiveFile>>) -> TableState {
+    pub fn new(schema: Arc<Schema>, files: Vec<Rc<LiveFile>>, seed: KeySeed) -> TableState {
         TableState {
             id: schema.id,
             definition: RefCell::new(Rc::new(Definition::new(schema))),
-            active: RefCell::new(Memtable::new()),
+            active: RefCell::new(Memtable::with_seed(seed)),
+            seed,
             active_start: Cell::new(None),
             active_bytes: Cell::new(0),
             sealed: RefCell::default(),
@@ -114,7 +117,7 @@ impl TableState {
     /// bytes, or `None` if it is empty.
     pub fn seal(&self, applied: LogPosition) -> Option<usize> {
         let start = self.active_start.take()?;
-        let mut memtable = self.active.replace(Memtable::new());
+        let mut memtable = self.active.replace(Memtable::with_seed(self.seed));
         memtable.seal();
         let bytes = self.active_bytes.take();
         let sealed = Sealed {

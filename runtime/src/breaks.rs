@@ -46,6 +46,10 @@ pub enum Break {
     LearnsStaleGaps,
     /// A run of row tombstones takes along what other sources have between its keys.
     DeadRunsSwallow,
+    /// Rows are passed over unread for tombstones that are older.
+    CancelsYounger,
+    /// Rows are passed over unread for as many tombstones, of whatever keys.
+    CancelsOthers,
     /// A page that was cut because of its tombstones says that nothing follows.
     CutEndsSlice,
     /// A read sees what has expired.
@@ -60,7 +64,7 @@ pub enum Break {
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 25] = [
+    pub const ALL: [Break; 27] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -81,6 +85,8 @@ impl Break {
         Break::GapsOutliveWrites,
         Break::LearnsStaleGaps,
         Break::DeadRunsSwallow,
+        Break::CancelsYounger,
+        Break::CancelsOthers,
         Break::CutEndsSlice,
         Break::ExpiredStays,
         Break::JoinsStaleReads,
@@ -111,6 +117,8 @@ impl Break {
             Break::GapsOutliveWrites => "gaps-outlive-writes",
             Break::LearnsStaleGaps => "learns-stale-gaps",
             Break::DeadRunsSwallow => "dead-runs-swallow",
+            Break::CancelsYounger => "cancels-younger",
+            Break::CancelsOthers => "cancels-others",
             Break::CutEndsSlice => "cut-ends-slice",
             Break::ExpiredStays => "expired-stays",
             Break::JoinsStaleReads => "joins-stale-reads",
@@ -146,6 +154,8 @@ impl Break {
             Break::DeadRunsSwallow => {
                 "a run of row tombstones takes along what other sources have at and between its keys"
             }
+            Break::CancelsYounger => "rows are passed over unread for tombstones that are older",
+            Break::CancelsOthers => "rows are passed over unread for as many tombstones, of whatever keys",
             Break::CutEndsSlice => "a page that was cut because of its tombstones says that nothing follows",
             Break::ExpiredStays => "a read sees what has expired",
             Break::JoinsStaleReads => "a read joins an identical one that began before its partition was written to",

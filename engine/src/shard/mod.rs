@@ -5,6 +5,7 @@
 //! opened. No borrow is held over an await.
 
 mod applied;
+mod cancelled;
 mod clock;
 mod fill;
 mod flush;
@@ -28,7 +29,7 @@ use applied::Applied;
 use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
 use joined::JoinedReads;
-use model::{Schema, TableId, Token};
+use model::{KeySeed, Schema, TableId, Token};
 use runtime::ShardId;
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
 use space::Shortage;
@@ -199,7 +200,7 @@ impl Shard {
         self.tables
             .borrow_mut()
             .entry(id)
-            .or_insert_with(|| Rc::new(TableState::new(schema, Vec::new())));
+            .or_insert_with(|| Rc::new(TableState::new(schema, Vec::new(), KeySeed::of_host(&self.host_id))));
     }
 
     /// The table is this from now on: no read that begins later shares the page of one that began before.

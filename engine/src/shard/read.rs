@@ -9,9 +9,11 @@
 //!    them ([`crate::cache`]).
 //! 5. The others become lazy cursors: the merge asks for the first block of a file only when its newest possible row is
 //!    the next one, so that a newest-first page leaves older files closed.
-//! 6. The merge passes over what deletions cover, reconciles, and the live cells go to the page. Tombstones met are counted;
+//! 6. Blocks of which each row has its tombstone elsewhere are passed over unread ([`super::cancelled`]).
+//! 7. The merge passes over what deletions cover, reconciles, and the live cells go to the page. Tombstones met are counted;
 //!    with too many the read fails, or its page is cut.
 
+use super::cancelled;
 use super::fill::reached;
 use super::write::{Counted, check_key};
 use super::{READS_MAX, Shard, WAITING_READERS_MAX, add, micros};
@@ -383,7 +385,8 @@ impl Shard {
                 // What the run alone has needs no judgement.
                 let of_run_alone = [sources.len().wrapping_sub(1)];
                 let mut merge = Merge::new(sources, read.direction, deletion);
-                if read.past_tombstones == PastTombstones::Cut && !read.include_dead {
+                let skips_dead = read.past_tombstones == PastTombstones::Cut && !read.include_dead;
+                if skips_dead {
                     merge = merge.without_dead_runs();
                 }
                 let mut range = Deletion::LIVE;
@@ -433,10 +436,19 @@ impl Shard {
                                 }
                             }
                         },
-                        Step::Pending(index) => match merge.source_mut(index) {
-                            Source::File(cursor) => cursor.fill().await?,
-                            Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
-                        },
+                        Step::Pending(index) => {
+                            let passed = if skips_dead {
+                                cancelled::pass(merge.sources_mut(), index).await?
+                            } else {
+                                0
+                            };
+                            cost.rows_skipped += passed;
+                            match merge.source_mut(index) {
+                                _ if passed > 0 => {}
+                                Source::File(cursor) => cursor.fill().await?,
+                                Source::Memory(_) | Source::Run(_) => unreachable!("it is in memory"),
+                            }
+                        }
                         Step::End => break,
                     }
                     steps += 1;

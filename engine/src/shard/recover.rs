@@ -89,9 +89,10 @@ impl Shard {
             newest = file.table.statistics().max_timestamp.max(newest);
             files.entry(file.record.table).or_default().push(Rc::new(file));
         }
+        let seed = model::KeySeed::of_host(&boot.host_id);
         let tables = boot.schemas.into_iter().map(|schema| {
             let files = files.remove(&schema.id).unwrap_or_default();
-            (schema.id, Rc::new(TableState::new(schema, files)))
+            (schema.id, Rc::new(TableState::new(schema, files, seed)))
         });
         let shard = Rc::new(Shard {
             id,

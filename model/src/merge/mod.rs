@@ -175,6 +175,14 @@ impl<S: RowSource> Merge<S> {
         &mut self.sources[index]
     }
 
+    /// All sources, to have several pass over the same stretch after [`Step::Pending`]: over nothing but rows that cancel out.
+    /// The current item is gone.
+    pub fn sources_mut(&mut self) -> &mut [S] {
+        self.retire();
+        self.run = None;
+        &mut self.sources
+    }
+
     /// What was met so far.
     pub fn counts(&self) -> MergeCounts {
         self.counts

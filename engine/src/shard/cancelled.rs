@@ -1,0 +1,86 @@
+//! Rows of a table file whose tombstones lie elsewhere, passed over unread.
+//!
+//! Messages that were deleted after their flush have their tombstones in a memtable, or in a younger file. To merge each with its
+//! tombstone costs a page behind very many of them milliseconds. An index entry has the sum of the hashes of its rows' keys, and
+//! so has each node of a memtable's tree of its row tombstones' keys. So where the merge comes to an unread block, or group of
+//! blocks, of a file:
+//!
+//! 1. Up to where that ends, the other sources must have row tombstones and nothing else: no other row, no range change.
+//! 2. They must be as many as the block's rows, of the same keys, and none of them older than the youngest of those: a deletion
+//!    wins a tie.
+//! 3. Then each row of the block is dead, and each of the tombstones has nothing else to delete: all of them are passed over.
+//!
+//! If any of this fails, nothing has changed, and the block is read. A whole index frame is compared like one block, so a run of
+//! 100,000 costs a few descents.
+
+use super::read::Source;
+use crate::error::Result;
+use model::DeadRows;
+use runtime::Break;
+
+/// Has all sources pass over the unread rows that `sources[at]` is pending at and the tombstones of just these, if that is what
+/// there is. Returns the number of rows passed over.
+pub(super) async fn pass(sources: &mut [Source], at: usize) -> Result<u64> {
+    let Source::File(cursor) = &sources[at] else {
+        return Ok(0);
+    };
+    if sources.len() == 1 {
+        return Ok(0);
+    }
+    let Some(unread) = cursor.unread().filter(|unread| unread.alive > 0) else {
+        return Ok(0);
+    };
+    let until = &unread.until[..];
+    let mut dead = DeadRows::NONE;
+    let mut files = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        match source {
+            _ if index == at => {}
+            Source::Memory(rows) => match rows.dead_until(until) {
+                Some(of) => dead.add(&of),
+                None => return Ok(0),
+            },
+            Source::File(cursor) if cursor.is_beyond(until) => {}
+            Source::File(_) => files.push(index),
+            Source::Run(_) => return Ok(0),
+        }
+    }
+    let may_do = |dead: &DeadRows| {
+        let old_enough = dead.min_timestamp >= unread.max_timestamp || runtime::broken(Break::CancelsYounger);
+        dead.count <= unread.alive && old_enough
+    };
+    let mut ahead = Vec::with_capacity(files.len());
+    for &index in &files {
+        if !may_do(&dead) {
+            return Ok(0);
+        }
+        let Source::File(cursor) = &mut sources[index] else {
+            continue;
+        };
+        let most = unread.alive - dead.count;
+        let least = if files.len() == 1 { most } else { 0 };
+        let Some((of, cursor)) = cursor.dead_until(until, least, most).await? else {
+            return Ok(0);
+        };
+        dead.add(&of);
+        ahead.push(cursor);
+    }
+    let same = dead.digest == unread.alive_digest || runtime::broken(Break::CancelsOthers);
+    if dead.count != unread.alive || !same || !may_do(&dead) {
+        return Ok(0);
+    }
+    for (index, cursor) in files.into_iter().zip(ahead) {
+        sources[index] = Source::File(cursor);
+    }
+    for (index, source) in sources.iter_mut().enumerate() {
+        match source {
+            Source::File(cursor) if index == at => cursor.pass_unread(),
+            Source::Memory(rows) => drop(model::RowSource::skip_dead(rows, Some(until))),
+            Source::File(_) | Source::Run(_) => {}
+        }
+    }
+    Ok(unread
+        .alive
+        .saturating_add(unread.dead.count)
+        .saturating_add(dead.count))
+}
