@@ -1,7 +1,7 @@
 //! `bench deleted`: the newest messages of a channel behind many that were deleted one by one.
 //!
-//! Three states: everything in memory; everything flushed; and the messages flushed before they are deleted, so that each meets
-//! its tombstone only when it is read. The first page of each state is the one that has to find its way; times are taken on
+//! Four states: everything in memory; everything flushed; the messages flushed before they are deleted, so that each meets its
+//! tombstone only when it is read; and the tombstones flushed after that, into a file of their own. The first page of each state is the one that has to find its way; times are taken on
 //! the channel's shard.
 
 use super::{
@@ -28,6 +28,7 @@ enum State {
     Memory,
     Flushed,
     FlushedBefore,
+    FlushedApart,
 }
 
 /// Measures.
@@ -42,6 +43,7 @@ pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
             ("memory", State::Memory),
             ("flushed", State::Flushed),
             ("flushed_before", State::FlushedBefore),
+            ("flushed_apart", State::FlushedApart),
         ] {
             let mut times: [Vec<f64>; 3] = Default::default();
             for round in 0..args.rounds {
@@ -79,7 +81,7 @@ async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::Be
     }
     let plain = later_page(messages, channel).await?;
     let gone = load(usize::try_from(args.deleted).unwrap_or(usize::MAX)).await?;
-    if state == State::FlushedBefore {
+    if matches!(state, State::FlushedBefore | State::FlushedApart) {
         messages.store().flush().await?;
     }
     for some in gone.chunks(LOAD_BATCH * AT_ONCE) {
@@ -92,7 +94,7 @@ async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::Be
         }
         while deletes.next().await.transpose()?.is_some() {}
     }
-    if state == State::Flushed {
+    if matches!(state, State::Flushed | State::FlushedApart) {
         messages.store().flush().await?;
     }
     let first = page(messages, channel).await?;
