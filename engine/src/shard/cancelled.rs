@@ -15,7 +15,7 @@
 
 use super::read::Source;
 use crate::error::Result;
-use model::DeadRows;
+use model::{DeadRows, RowSource};
 use runtime::Break;
 
 /// Has all sources pass over the unread rows that `sources[at]` is pending at and the tombstones of just these, if that is what
@@ -75,7 +75,9 @@ pub(super) async fn pass(sources: &mut [Source], at: usize) -> Result<u64> {
     for (index, source) in sources.iter_mut().enumerate() {
         match source {
             Source::File(cursor) if index == at => cursor.pass_unread(),
-            Source::Memory(rows) => drop(model::RowSource::skip_dead(rows, Some(until))),
+            Source::Memory(rows) => {
+                rows.skip_dead(Some(until));
+            }
             Source::File(_) | Source::Run(_) => {}
         }
     }
