@@ -598,6 +598,27 @@ impl Cursor {
         }
     }
 
+    /// Whether the file has row tombstones, of whatever partition.
+    pub fn may_have_dead(&self) -> bool {
+        self.table.statistics().dead_rows > 0
+    }
+
+    /// Draws `until` in to where this cursor may have something.
+    pub fn draw_in(&self, until: &mut Vec<u8>) {
+        let position = match self.peek() {
+            _ if self.is_beyond(until) => return,
+            Peek::End => return,
+            Peek::Item(item) => item.position(),
+            Peek::Pending { position } => position,
+        };
+        until.clear();
+        until.extend_from_slice(position);
+        if self.direction == Direction::Reverse {
+            // A row may lie at the position itself: all that is behind it is above this.
+            until.push(0xFF);
+        }
+    }
+
     /// What lies before `until` in the order of travel, if that is row tombstones and nothing else, `least` of them at the least and
     /// `most` at the most; and a cursor that has passed over them. Blocks that lie before it whole are told by their index
     /// entries; those at both ends are read, if it may still come to that.

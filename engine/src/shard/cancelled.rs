@@ -30,7 +30,18 @@ pub(super) async fn pass(sources: &mut [Source], at: usize) -> Result<u64> {
     let Some(unread) = cursor.unread().filter(|unread| unread.alive > 0) else {
         return Ok(0);
     };
-    let until = &unread.until[..];
+    // If the block has no tombstone of its own, it is enough to look as far as to a file that cannot have any: if the keys are
+    // the same, they all lie before that.
+    let mut until = unread.until;
+    if unread.dead.count == 0 {
+        for (_, source) in sources.iter().enumerate().filter(|(index, _)| *index != at) {
+            match source {
+                Source::File(cursor) if !cursor.may_have_dead() => cursor.draw_in(&mut until),
+                _ => {}
+            }
+        }
+    }
+    let until = &until[..];
     let mut dead = DeadRows::NONE;
     let mut files = Vec::new();
     for (index, source) in sources.iter().enumerate() {
