@@ -7,6 +7,7 @@ mod simulated;
 
 mod alter;
 mod bad_input;
+mod cancelled;
 mod check;
 mod clock;
 mod close;

@@ -1,13 +1,9 @@
 //! Blocks of which every row was deleted after the flush are passed over unread, wherever the tombstones are, and hide nothing.
 
-mod common;
-#[path = "common/sim.rs"]
-mod simulated;
-
-use common::{clustering, column, delete, delete_range, key, message, messages};
+use crate::common::{clustering, column, delete, delete_range, key, message, messages};
+use crate::simulated::{open, run, simulator, small};
 use model::{Direction, Mutation, MutationBuilder, RowBuilder, Schema};
 use scrollback_engine::{Config, Cost, PastTombstones, Read, Store};
-use simulated::{open, run, simulator, small};
 use std::collections::BTreeSet;
 
 /// Messages with even ids to this one; those behind `KEPT` are deleted after their flush.
