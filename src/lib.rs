@@ -60,6 +60,6 @@ pub mod wide {
     pub use model::{
         Alteration, CellKind, CellRef, ColumnId, CqlType, Deletion, Direction, Expiry, FromCql, Insert, ModelError,
         Mutation, MutationBuilder, RowBuilder, RowRef, Schema, SchemaBuilder, Slice, TTL_MAX, TableId, TableOptions,
-        ToCql, TypedRow, Value,
+        ToCql, TypedRow, UserField, UserType, Value,
     };
 }

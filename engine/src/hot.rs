@@ -23,6 +23,8 @@ const HALVED_EVERY: Duration = Duration::from_secs(60);
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A partition that a shard works much for.
+///
+/// [`ShardStatistics`](crate::ShardStatistics) shows how to come by it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HotPartition {
     /// Its table.
@@ -37,6 +39,8 @@ pub struct HotPartition {
 }
 
 /// The partitions that a shard works for most, the hottest first: at most ten in each list.
+///
+/// [`ShardStatistics`](crate::ShardStatistics) shows how to come by it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Hottest {
     /// By pages read, those of joined reads included.

@@ -3,6 +3,24 @@
 use model::{Direction, RowRef, Slice, TableId};
 
 /// A read of one partition's rows.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// use scrollback_engine::Read;
+///
+/// let table = store.table("chat", "messages").expect("it was created");
+/// let newest = Read {
+///     limit_rows: 50,
+///     ..Read::partition(table.id, b"general")
+/// };
+/// let page = store.read(newest).await?;
+/// for (clustering, row) in page.rows() {
+///     println!("{:?} has {} cells", clustering, row.cells().count());
+/// }
+/// println!("{} blocks were read", page.cost().data_blocks);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read {
     /// The table.
@@ -24,6 +42,8 @@ pub struct Read {
 }
 
 /// What a read does that has met more tombstones than it may.
+///
+/// [`Read`] has it as a field.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum PastTombstones {
     /// It fails with [`Error::TooManyTombstones`](crate::Error::TooManyTombstones).
@@ -55,6 +75,8 @@ impl Read {
 }
 
 /// What a read cost.
+///
+/// [`Read`] shows how to come by it.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Sstables of which at least one block was looked at.
@@ -101,6 +123,8 @@ struct Slot {
 }
 
 /// Rows of one partition, in one buffer.
+///
+/// [`Read`] shows how to come by it; [`Pages`](crate::Pages), how to go on behind it.
 #[derive(Clone, Default, Debug)]
 pub struct Page {
     bytes: Vec<u8>,

@@ -25,6 +25,23 @@ const HEADER_LEN: usize = 12;
 const LEN_MAX: usize = HEADER_LEN + 3 * 65_536;
 
 /// Where the next page of a read begins. See the module's page for its bytes.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// use scrollback_engine::{PagingState, Read};
+///
+/// let table = store.table("chat", "messages").expect("it was created");
+/// let read = Read::partition(table.id, b"general");
+/// let page = store.read(read.clone()).await?;
+/// if let Some(state) = PagingState::after(&read, &page) {
+///     let for_the_client = state.to_bytes();
+///     // Later, from whoever has it: checked before it is followed.
+///     let rest = PagingState::from_bytes(&for_the_client)?.resume(read)?;
+///     store.read(rest).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PagingState {
     table: TableId,

@@ -12,6 +12,19 @@ use std::collections::VecDeque;
 const KEYS: usize = 256;
 
 /// The pages of a read, in order. One is held at a time.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// use scrollback_engine::Read;
+///
+/// let table = store.table("chat", "messages").expect("it was created");
+/// let mut pages = store.pages(Read::partition(table.id, b"general"));
+/// while let Some(page) = pages.next().await? {
+///     println!("{} rows", page.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "pages are read by `next`"]
 pub struct Pages {
@@ -49,6 +62,17 @@ impl Pages {
 
 /// Everything in a table: shard by shard, there in the order of tokens, the pages of one partition after the other. A page and a few
 /// hundred keys are held at a time.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// let table = store.table("chat", "messages").expect("it was created");
+/// let mut scan = store.scan(table.id);
+/// while let Some((key, page)) = scan.next().await? {
+///     println!("{} rows of {:?}", page.len(), key);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "pages are read by `next`"]
 pub struct Scan {

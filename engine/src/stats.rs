@@ -5,6 +5,17 @@ use commitlog::Latency;
 use std::path::PathBuf;
 
 /// What one shard has done since the store was opened, and what it holds.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// let shards = store.statistics().await?;
+/// println!("{}", scrollback_engine::prometheus(&shards));
+/// for shard in &shards {
+///     println!("shard {}: {} writes, hottest {:?}", shard.shard, shard.writes, shard.hottest.writes.first());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ShardStatistics {
     /// The shard.
@@ -74,6 +85,15 @@ pub struct ShardStatistics {
 }
 
 /// What opening found in one shard's log.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// for of in store.recoveries() {
+///     println!("{of:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// The shard.
@@ -100,6 +120,8 @@ pub enum FigureKind {
 }
 
 /// One number of a shard.
+///
+/// [`ShardStatistics::figures`] gives all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Figure {
     /// Its name, in small letters and underscores, with its unit.

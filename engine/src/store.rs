@@ -300,7 +300,7 @@ impl Store {
     ///
     /// ```no_run
     /// # async fn example(store: scrollback_engine::Store) -> Result<(), scrollback_engine::Error> {
-    /// use scrollback_model::{Alteration, CqlType};
+    /// use model::{Alteration, CqlType};
     ///
     /// let changes = vec![Alteration::drop("subject"), Alteration::add("pinned", CqlType::Boolean)];
     /// let schema = store.alter_table("chat", "messages", changes).await?;

@@ -7,6 +7,17 @@ use crate::{
 use model::{Direction, Slice};
 
 /// What lies around a message.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::MessageId;
+///
+/// // Somebody follows a link to a message: it, 25 before it and 25 after it.
+/// let around = messages.around(7, MessageId::new(1_192_007_775_073_337_345)?, 25).await?;
+/// println!("{} before, {} after", around.older.len(), around.newer.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Around {
     /// The message, if it is there, and those before it, newest first.
@@ -16,6 +27,15 @@ pub struct Around {
 }
 
 /// A bucket of a channel and what it holds.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// for of in messages.bucket_counts(7).await? {
+///     println!("{} hours from hour {}: {} messages", of.bucket.window.hours(), of.bucket.id, of.messages);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BucketCount {
     /// The bucket.

@@ -10,6 +10,14 @@ use crate::{Error, MessageId, Result};
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 
 /// How long one bucket of a channel lasts, in hours.
+///
+/// ```
+/// use scrollback_messages::Window;
+///
+/// assert_eq!(Window::from_hours(24)?.hours(), 24);
+/// assert!(Window::from_hours(0).is_err());
+/// # Ok::<(), scrollback_messages::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window(u32);
 
@@ -38,6 +46,8 @@ impl Window {
 }
 
 /// One bucket: its id and its window's length.
+///
+/// [`BucketCount`](crate::BucketCount) shows how to list those of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bucket {
     /// The number of the window's first hour since the store's epoch.

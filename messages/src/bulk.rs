@@ -18,6 +18,23 @@ const TRIES_MAX: u32 = 10;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A message to import.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::{Import, import_id};
+///
+/// let unix_ms = 1_600_000_000_000;
+/// let message = Import {
+///     id: import_id(messages.epoch(), unix_ms, 0)?, // the first of its millisecond
+///     unix_ms,
+///     author: messages.author("ada").await?,
+///     content: "hello".to_owned(),
+/// };
+/// let done = messages.import(7, vec![message]).await?; // a second time it is there already
+/// println!("{} new, {} there", done.added, done.present);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Import {
     /// Its id ([`import_id`](crate::import_id)).
@@ -31,6 +48,8 @@ pub struct Import {
 }
 
 /// What an import has done.
+///
+/// [`Import`] shows how to come by it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Imported {
     /// Messages written.

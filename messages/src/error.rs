@@ -7,6 +7,20 @@ use std::fmt;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::{Error, MessageId};
+///
+/// let id = MessageId::new(1_192_007_775_073_337_345)?;
+/// match messages.edit(7, id, Some(1), "edited").await {
+///     Err(Error::NotFound { .. }) => println!("it was deleted"),
+///     Err(error) => println!("{error}"), // a sentence that says what to do
+///     Ok(()) => {}
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {

@@ -32,6 +32,23 @@ const WAKES_PER_BREATH: usize = 32;
 const PAGE: usize = 100;
 
 /// What happened in a channel.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::Event;
+///
+/// // From now on; with the id of the last one seen, from there on.
+/// let mut following = messages.subscribe(7, None).await?;
+/// while let Some(event) = following.next().await? {
+///     match event {
+///         Event::Sent(sent) => println!("{}: {}", sent.author, sent.content),
+///         Event::Gap => println!("edits and deletes may have gone by"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -63,6 +80,8 @@ pub enum Event {
 }
 
 /// A message that was sent.
+///
+/// [`Event`] shows how to come by it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sent {
     /// Its id.

@@ -31,6 +31,23 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 const READ_BYTES: usize = 1 << 20;
 
 /// Which messages of a channel, and in which order.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::History;
+///
+/// // A channel from its newest message to its first, page by page.
+/// let mut next = Some(History::newest(50));
+/// while let Some(history) = next {
+///     let page = messages.history(7, history).await?;
+///     for message in page.messages() {
+///         println!("{}", message?.content);
+///     }
+///     next = page.next()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct History {
     /// Only messages with ids before this one.
@@ -130,6 +147,8 @@ impl History {
 }
 
 /// One message.
+///
+/// [`History`] shows how to come by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
     /// Its id.
@@ -145,6 +164,8 @@ pub struct Message<'a> {
 }
 
 /// A page of a channel's messages.
+///
+/// [`History`] shows how to read it, and how to go on.
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
     tables: tables::Tables,
@@ -521,6 +542,17 @@ enum Taken {
 }
 
 /// One message, with its bytes.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::MessageId;
+///
+/// if let Some(one) = messages.get(7, MessageId::new(1_192_007_775_073_337_345)?).await? {
+///     println!("{}", one.message()?.content);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct OneMessage {
     tables: tables::Tables,

@@ -11,6 +11,18 @@ use runtime::{ShardId, TaskClass};
 use std::{future::Future, rc::Rc};
 
 /// Message history, on a shard's own thread. Calls go to the channel's home shard by themselves.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// // A task on the channel's own shard: its calls hop nowhere.
+/// let page = messages.call(messages.home_of(7), |local| async move {
+///     local.send(7, 1, "hello".to_owned()).await?;
+///     local.history(7, scrollback_messages::History::newest(50)).await
+/// });
+/// println!("{} messages", page.await?.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Local {
     pub(crate) shard: Rc<Shard>,

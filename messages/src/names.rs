@@ -7,6 +7,16 @@
 use xxhash_rust::xxh3::Xxh3;
 
 /// What a name names. The numbers are stored.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::NameKind;
+///
+/// let id = messages.channel("general").await?; // the same id each time
+/// assert_eq!(messages.name(NameKind::Channel, id).await?.as_deref(), Some("general"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum NameKind {

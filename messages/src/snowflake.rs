@@ -25,6 +25,8 @@ pub const TIME_MS_MAX: u64 = (1 << TIME_BITS) - 1;
 const _: () = assert!(TIME_BITS + WORKER_BITS + SEQUENCE_BITS == 63);
 
 /// The instant from which a store's ids count, fixed when the store is created.
+///
+/// [`MessageId`] shows what it is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Epoch(i64);
 
@@ -82,6 +84,16 @@ impl Epoch {
 }
 
 /// The id of one message: its time, the worker that gave it, and its place within the millisecond.
+///
+/// ```
+/// use scrollback_messages::{Epoch, MessageId};
+///
+/// let id = MessageId::new(1_192_007_775_073_337_345)?;
+/// assert_eq!(id.get(), 1_192_007_775_073_337_345);
+/// assert!(id.unix_ms(Epoch::DEFAULT) > 1_600_000_000_000);
+/// assert!(MessageId::new(0).is_err());
+/// # Ok::<(), scrollback_messages::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MessageId(i64);
 

@@ -16,6 +16,19 @@ const EPOCH_PROPERTY: &str = "messages.epoch_ms";
 const WINDOW_PROPERTY: &str = "messages.window_hours";
 
 /// How messages are kept. What is not given is taken from the store, and for a new store from the defaults.
+///
+/// ```no_run
+/// # async fn example(config: engine::Config) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::{Messages, Options, Window};
+///
+/// let options = Options {
+///     window: Some(Window::from_hours(24)?),
+///     ..Options::default()
+/// };
+/// let messages = Messages::open_with(config, options).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Options {
     /// The instant from which ids count, Unix milliseconds; fixed when the store is created. Default: 2015-01-01.
@@ -38,6 +51,14 @@ pub struct Messages {
 }
 
 /// What a channel holds.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// let channel = messages.channel("general").await?;
+/// println!("{} messages", messages.summary(channel).await?.messages);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChannelSummary {
     /// Live messages.

@@ -12,6 +12,8 @@ use crate::{Bucket, Error, MessageId, Result, Window, bucket::hour_of};
 pub const WINDOW_CHANGES_MAX: usize = 32;
 
 /// Another length for the buckets of a channel.
+///
+/// [`Windows`] shows how it comes about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WindowChange {
     /// The number of its first hour since the store's epoch, which is the id of its first bucket.
@@ -21,6 +23,18 @@ pub struct WindowChange {
 }
 
 /// How long the buckets of a channel last, at every time.
+///
+/// ```no_run
+/// # async fn example(messages: scrollback_messages::Messages) -> scrollback_messages::Result<()> {
+/// use scrollback_messages::Window;
+///
+/// // A channel has grown: from the next border on a bucket is an hour.
+/// let border = messages.window_border(7, 0).await?;
+/// messages.set_window(7, Window::from_hours(1)?, border).await?;
+/// println!("{:?}", messages.windows(7).await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Windows {
     first: Window,
