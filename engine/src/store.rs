@@ -221,6 +221,9 @@ impl Store {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// # Cancellation
+    /// As [`open`](Self::open).
     pub async fn open_on(handle: Handle, config: Config) -> Result<Store> {
         config.validate().map_err(|what| Error::Refused { what })?;
         let shared = Arc::new(Shared::default());
@@ -330,6 +333,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The property may or may not be set.
     pub async fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> Result<bool> {
         let key = key.to_owned();
         self.call(ShardId(0), move |shard| async move {
@@ -433,6 +439,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Invalid`]; [`Error::Corrupt`] and [`Error::Io`] name the file.
+    ///
+    /// # Cancellation
+    /// Changes nothing.
     pub async fn partitions(
         &self,
         shard: ShardId,
@@ -450,6 +459,9 @@ impl Store {
     ///
     /// # Errors
     /// The first shard's error; nothing is lost by it.
+    ///
+    /// # Cancellation
+    /// What has begun is flushed all the same.
     pub async fn flush(&self) -> Result<()> {
         self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
             .await?
@@ -459,6 +471,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Panicked`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
     pub async fn statistics(&self) -> Result<Vec<ShardStatistics>> {
         let mut all = Vec::new();
         for shard in 0..self.inner.shards {

@@ -174,6 +174,9 @@ impl Messages {
     ///
     /// # Errors
     /// [`Error::Engine`], and what `f` gives.
+    ///
+    /// # Cancellation
+    /// Once begun, `f` runs to its end, whether or not the future is dropped.
     pub fn call<R, F, Fut>(&self, to: ShardId, f: F) -> impl Future<Output = Result<R>> + Send + use<R, F, Fut>
     where
         F: FnOnce(Local) -> Fut + Send + 'static,
@@ -188,6 +191,9 @@ impl Messages {
     /// Sends a message, as [`Local::send`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn send<C: Into<String>>(
         &self,
@@ -204,6 +210,9 @@ impl Messages {
     /// Sends a message once, however often this is asked for with one nonce, as [`Local::send_once`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn send_once<N: Into<String>, C: Into<String>>(
         &self,
@@ -222,6 +231,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn send_many(
         &self,
         channel: i64,
@@ -235,6 +247,9 @@ impl Messages {
     /// Edits a message, as [`Local::edit`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn edit<C: Into<String>>(
         &self,
@@ -253,6 +268,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn delete(
         &self,
         channel: i64,
@@ -268,6 +286,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn history(&self, channel: i64, history: History) -> impl Future<Output = Result<HistoryPage>> + Send + use<> {
         self.call(self.home_of(channel), move |home| async move {
             home.history(channel, history).await
@@ -277,6 +298,9 @@ impl Messages {
     /// What lies around a message, as [`Local::around`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn around(
         &self,
@@ -292,6 +316,9 @@ impl Messages {
     /// A channel's buckets with what each holds, as [`Local::bucket_counts`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn bucket_counts(&self, channel: i64) -> impl Future<Output = Result<Vec<BucketCount>>> + Send + use<> {
         self.call(self.home_of(channel), move |home| async move {
@@ -317,6 +344,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn get(&self, channel: i64, id: MessageId) -> impl Future<Output = Result<Option<OneMessage>>> + Send + use<> {
         self.call(
             self.home_of(channel),
@@ -327,6 +357,9 @@ impl Messages {
     /// Deletes messages by their ids, and gives how many there were, as [`Local::delete_many`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn delete_many(
         &self,
@@ -343,6 +376,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn delete_between(
         &self,
         channel: i64,
@@ -358,6 +394,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn delete_channel(&self, channel: i64) -> impl Future<Output = Result<()>> + Send + use<> {
         self.delete_between(channel, None, None)
     }
@@ -365,6 +404,9 @@ impl Messages {
     /// Deletes all messages in the bucket of this one, as [`Local::delete_bucket`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn delete_bucket(&self, channel: i64, of: MessageId) -> impl Future<Output = Result<()>> + Send + use<> {
         self.call(self.home_of(channel), move |home| async move {
@@ -375,6 +417,9 @@ impl Messages {
     /// Makes the buckets of a channel last this long from a border on, as [`Local::set_window`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn set_window(
         &self,
@@ -391,6 +436,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> impl Future<Output = Result<i64>> + Send + use<> {
         self.call(self.home_of(channel), move |home| async move {
             home.window_border(channel, from_unix_ms).await
@@ -400,6 +448,9 @@ impl Messages {
     /// How long the buckets of a channel last, at every time, as [`Local::windows`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn windows(&self, channel: i64) -> impl Future<Output = Result<Windows>> + Send + use<> {
         self.call(
@@ -412,6 +463,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn import(&self, channel: i64, messages: Vec<Import>) -> impl Future<Output = Result<Imported>> + Send + use<> {
         self.call(self.home_of(channel), move |home| async move {
             home.import(channel, messages).await
@@ -422,6 +476,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn channel<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
         self.intern(NameKind::Channel, name.into())
     }
@@ -430,6 +487,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn author<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
         self.intern(NameKind::Author, name.into())
     }
@@ -437,6 +497,9 @@ impl Messages {
     /// The id of a name, given now if it has none, as [`Local::intern`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn intern(&self, kind: NameKind, name: String) -> impl Future<Output = Result<i64>> + Send + use<> {
         let to = self.store.shard_of(name.as_bytes());
@@ -447,6 +510,9 @@ impl Messages {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
     pub fn find(&self, kind: NameKind, name: String) -> impl Future<Output = Result<Option<i64>>> + Send + use<> {
         let to = self.store.shard_of(name.as_bytes());
         self.call(to, move |local| async move { local.find(kind, &name).await })
@@ -455,6 +521,9 @@ impl Messages {
     /// The name that has this id, as [`Local::name`].
     ///
     /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
     /// As there.
     pub fn name(&self, kind: NameKind, id: i64) -> impl Future<Output = Result<Option<String>>> + Send + use<> {
         let to = self.store.shard_of(&tables::name_key(kind, id));
@@ -465,6 +534,9 @@ impl Messages {
     ///
     /// # Errors
     /// [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
     pub async fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> Result<Vec<i64>> {
         let keys = self
             .store
@@ -492,6 +564,9 @@ impl Messages {
     ///
     /// # Errors
     /// [`Error::Engine`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
     pub async fn summary(&self, channel: i64) -> Result<ChannelSummary> {
         let summary = move |home: Local| async move {
             let mut summary = ChannelSummary {

@@ -56,6 +56,9 @@ impl Shard {
     ///
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned); or the last failure, if flushes fail for want of space or otherwise.
+    ///
+    /// # Cancellation
+    /// What has begun is flushed all the same.
     pub async fn flush(&self) -> Result<()> {
         for table in self.all_tables() {
             self.seal(&table, self.applied.position());

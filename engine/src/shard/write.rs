@@ -68,6 +68,9 @@ impl Shard {
     ///
     /// # Errors
     /// As [`apply`](Self::apply), for the first that fails; those before it are written.
+    ///
+    /// # Cancellation
+    /// As of [`apply`](Self::apply), for each of them.
     pub async fn apply_all(self: &Rc<Self>, mutations: Vec<Mutation>) -> Result<()> {
         let Some(first) = mutations.first() else {
             return Ok(());
