@@ -1,6 +1,6 @@
 //! 64 writers that are tokio tasks, beside 64 that are tasks on the shards: what the way in costs.
 //!
-//! `cargo bench --bench outside [-- MESSAGES]`: durable sends, one under way for each writer, both kinds in turn on a new store each,
+//! `cargo bench -p scrollback --bench outside [-- MESSAGES]`: durable sends, one under way for each writer, both kinds in turn on a new store each,
 //! three times. A line a run: messages a second, CPU of the process for each, latencies.
 
 #![expect(
