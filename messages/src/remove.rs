@@ -78,8 +78,8 @@ impl Local {
         Ok(found.len() as u64)
     }
 
-    /// Deletes all messages of a channel, those with ids between two others if such are given, without looking at each. What
-    /// is sent after this has returned stays, whatever its id.
+    /// Deletes all messages of a channel, those with ids between two others if such are given, without looking at each; nothing, if
+    /// nothing lies between them. What is sent after this has returned stays, whatever its id.
     ///
     /// # Errors
     /// [`Error::Engine`](crate::Error::Engine): some may have been deleted; delete them again.

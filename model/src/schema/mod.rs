@@ -392,7 +392,8 @@ impl Schema {
         Ok(forms)
     }
 
-    /// The values of a row's clustering key, each in the form in which it was written last, as far as `row` keeps it.
+    /// The values of a row's clustering key, each in the form that `row` keeps of it, if it keeps one: that of the last write whose
+    /// form was not the key's own.
     ///
     /// # Errors
     /// [`ModelError::Corrupt`] if the bytes are no clustering key of this table.
