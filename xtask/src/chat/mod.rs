@@ -9,10 +9,8 @@ mod truth;
 mod writer;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::rc::Rc;
-use std::task::Poll;
 
 use engine::{Config, Store};
 use messages::{Error, MessageId, Messages, NONCE_SECONDS, Options as Fixed, Window};
@@ -24,6 +22,7 @@ use crate::clock::Stopwatch;
 use crate::rng::Rng;
 use crate::sim::command::{parse_break, parse_seeds, set_break};
 use crate::sim::pool::{guard, pool};
+use crate::sim::run::{Local, crowd};
 use truth::{Counts, Mark, Truth};
 use writer::{FOLLOWED, Kept, Made, SHARED, Stage, Writer, own_channel};
 
@@ -129,21 +128,6 @@ impl Met {
 
 /// A store that was looked at, and the last message of the channel that is followed.
 type Opened = (Messages, Option<MessageId>);
-type Client = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs all side by side, those that can go on in an order that the seed draws.
-async fn crowd(mut members: Vec<Client>, mut rng: Rng) {
-    poll_fn(move |cx| {
-        rng.shuffle(&mut members);
-        members.retain_mut(|member| member.as_mut().poll(cx).is_pending());
-        if members.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-}
 
 fn config(dir: &str, rng: &mut Rng) -> Config {
     Config {
@@ -320,7 +304,7 @@ impl Course {
     fn work(&mut self, (messages, end): Opened) -> impl Future<Output = ()> + 'static {
         let stage = self.stage().1(messages);
         let steps = self.rng.within(5..60);
-        let mut members: Vec<Client> = Vec::new();
+        let mut members: Vec<Local<()>> = Vec::new();
         let left = Rc::new(Cell::new(self.writers.len()));
         for (number, kept) in self.writers.iter().enumerate() {
             let (stage, left) = (stage.clone(), Rc::clone(&left));

@@ -16,7 +16,7 @@ mod node;
 mod oracle;
 mod plan;
 pub(crate) mod pool;
-mod run;
+pub(crate) mod run;
 mod script;
 #[cfg(test)]
 mod toy;

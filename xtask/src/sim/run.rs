@@ -51,10 +51,10 @@ impl std::ops::AddAssign for Report {
     }
 }
 
-type Local<T> = Pin<Box<dyn Future<Output = T>>>;
+pub(crate) type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Runs all futures side by side, those that can go on in an order that the seed draws.
-async fn crowd(mut members: Vec<Local<()>>, mut rng: Rng) {
+pub(crate) async fn crowd(mut members: Vec<Local<()>>, mut rng: Rng) {
     poll_fn(move |cx| {
         rng.shuffle(&mut members);
         members.retain_mut(|member| member.as_mut().poll(cx).is_pending());
