@@ -1,6 +1,7 @@
 //! What a read asks for, and the page it gives back.
 
 use model::{Direction, RowRef, Slice, TableId};
+use std::sync::Arc;
 
 /// A read of one partition's rows.
 ///
@@ -122,115 +123,88 @@ struct Slot {
     body_len: u32,
 }
 
-/// Rows of one partition, in one buffer.
+/// Rows of one partition, in one buffer that its clones share.
 ///
 /// [`Read`] shows how to come by it; [`Pages`](crate::Pages), how to go on behind it.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Page {
+    content: Arc<Content>,
+    cost: Cost,
+}
+
+#[derive(Default, Debug)]
+struct Content {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     static_row: Option<Vec<u8>>,
     more: Option<Slice>,
     cut_at: Option<Vec<u8>>,
-    cost: Cost,
+}
+
+impl Content {
+    #[inline]
+    fn row_in(&self, slot: &Slot) -> (&[u8], RowRef<'_>) {
+        let both = &self.bytes[slot.start..][..slot.clustering_len as usize + slot.body_len as usize];
+        let (clustering, body) = both.split_at(slot.clustering_len as usize);
+        (clustering, RowRef::trusted(body))
+    }
 }
 
 impl Page {
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.content.slots.len()
     }
 
     /// Whether the page holds no row; there may be [`more`](Self::more) all the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.content.slots.is_empty()
     }
 
     /// Bytes of its rows: clustering keys and bodies.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.content.bytes.len()
     }
 
     /// The row at `index`: its clustering bytes and its live cells.
     #[must_use]
     pub fn row(&self, index: usize) -> Option<(&[u8], RowRef<'_>)> {
-        let slot = self.slots.get(index)?;
-        let body = slot.start + slot.clustering_len as usize;
-        let clustering = &self.bytes[slot.start..body];
-        Some((
-            clustering,
-            RowRef::trusted(&self.bytes[body..body + slot.body_len as usize]),
-        ))
+        self.content.slots.get(index).map(|slot| self.content.row_in(slot))
     }
 
     /// The rows, in the order that was asked for.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&[u8], RowRef<'_>)> + ExactSizeIterator {
-        (0..self.slots.len()).map(|index| self.row(index).expect("an index within the page"))
+        let content = &*self.content;
+        content.slots.iter().map(|slot| content.row_in(slot))
     }
 
     /// The partition's static row, if it has a live one.
     #[must_use]
     pub fn static_row(&self) -> Option<RowRef<'_>> {
-        self.static_row.as_deref().map(RowRef::trusted)
+        self.content.static_row.as_deref().map(RowRef::trusted)
     }
 
     /// The slice that the next page begins with; `None` if this page ends the slice asked for. A page may be the last one
     /// although it says more: then the next is empty.
     #[must_use]
     pub fn more(&self) -> Option<&Slice> {
-        self.more.as_ref()
+        self.content.more.as_ref()
     }
 
     /// The clustering bytes of the row behind which the page ends because of the tombstones that it met
     /// ([`PastTombstones::Cut`]); `None` if it ends for another reason.
     #[must_use]
     pub fn cut_at(&self) -> Option<&[u8]> {
-        self.cut_at.as_deref()
+        self.content.cut_at.as_deref()
     }
 
     /// What the page cost.
     #[must_use]
     pub fn cost(&self) -> Cost {
         self.cost
-    }
-
-    /// Whether the page has as much as `read` allows.
-    pub(crate) fn is_full(&self, read: &Read) -> bool {
-        self.len() >= read.limit_rows || self.bytes.len() >= read.limit_bytes
-    }
-
-    /// Adds a row; `more` rows at most may follow. The first row makes room for those that are as long.
-    pub(crate) fn push(&mut self, clustering: &[u8], body: &[u8], more: usize) {
-        let start = self.bytes.len();
-        if self.slots.is_empty() {
-            let rows = more.saturating_add(1).min(ROWS_EXPECTED_MAX);
-            self.slots.reserve(rows);
-            // A quarter more, because the others may be longer.
-            let bytes = rows * (clustering.len() + body.len()) * 5 / 4;
-            self.bytes.reserve(bytes.min(BYTES_EXPECTED_MAX));
-        }
-        self.bytes.extend_from_slice(clustering);
-        self.bytes.extend_from_slice(body);
-        let clustering_len = u32::try_from(clustering.len()).expect("a clustering key is short");
-        let body_len = u32::try_from(body.len()).expect("a row is at most 16 MiB");
-        self.slots.push(Slot {
-            start,
-            clustering_len,
-            body_len,
-        });
-    }
-
-    pub(crate) fn set_static_row(&mut self, body: Vec<u8>) {
-        self.static_row = Some(body);
-    }
-
-    pub(crate) fn finish(&mut self, more: Option<Slice>, cut_at: Option<Vec<u8>>, cost: Cost) {
-        self.more = more;
-        self.cut_at = cut_at;
-        self.cost = cost;
     }
 
     /// The page of another read, at no cost but what it counts towards warnings.
@@ -242,9 +216,71 @@ impl Page {
         self
     }
 
+    /// What it takes in memory, bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let content = &*self.content;
+        let static_row = content.static_row.as_ref().map_or(0, Vec::capacity);
+        size_of::<Content>() + content.bytes.capacity() + content.slots.capacity() * size_of::<Slot>() + static_row
+    }
+}
+
+/// A page being filled.
+#[derive(Default)]
+pub(crate) struct PageBuilder {
+    content: Content,
+}
+
+impl PageBuilder {
+    pub(crate) fn len(&self) -> usize {
+        self.content.slots.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.bytes.len()
+    }
+
+    /// Whether the page has as much as `read` allows.
+    pub(crate) fn is_full(&self, read: &Read) -> bool {
+        self.len() >= read.limit_rows || self.bytes() >= read.limit_bytes
+    }
+
+    /// Adds a row; `more` rows at most may follow. The first row makes room for those that are as long.
+    pub(crate) fn push(&mut self, clustering: &[u8], body: &[u8], more: usize) {
+        let Content { bytes, slots, .. } = &mut self.content;
+        let start = bytes.len();
+        if slots.is_empty() {
+            let rows = more.saturating_add(1).min(ROWS_EXPECTED_MAX);
+            slots.reserve(rows);
+            // A quarter more, because the others may be longer.
+            let expected = rows * (clustering.len() + body.len()) * 5 / 4;
+            bytes.reserve(expected.min(BYTES_EXPECTED_MAX));
+        }
+        bytes.extend_from_slice(clustering);
+        bytes.extend_from_slice(body);
+        let clustering_len = u32::try_from(clustering.len()).expect("a clustering key is short");
+        let body_len = u32::try_from(body.len()).expect("a row is at most 16 MiB");
+        slots.push(Slot {
+            start,
+            clustering_len,
+            body_len,
+        });
+    }
+
+    pub(crate) fn set_static_row(&mut self, body: Vec<u8>) {
+        self.content.static_row = Some(body);
+    }
+
     pub(crate) fn last_clustering(&self) -> Option<&[u8]> {
-        self.row(self.slots.len().checked_sub(1)?)
-            .map(|(clustering, _)| clustering)
+        self.content.slots.last().map(|slot| self.content.row_in(slot).0)
+    }
+
+    pub(crate) fn finish(mut self, more: Option<Slice>, cut_at: Option<Vec<u8>>, cost: Cost) -> Page {
+        self.content.more = more;
+        self.content.cut_at = cut_at;
+        Page {
+            content: Arc::new(self.content),
+            cost,
+        }
     }
 }
 

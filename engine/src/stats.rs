@@ -28,6 +28,8 @@ pub struct ShardStatistics {
     pub reads: u64,
     /// Of these, pages of an identical read that was under way.
     pub reads_joined: u64,
+    /// Of these, hot pages: those of an identical read of the same second.
+    pub reads_hot: u64,
     /// Reads and writes that were refused because memory, the log, a queue or the disk was full.
     pub overloaded: u64,
     /// Tombstones that they met ([`Cost::tombstones`](crate::Cost::tombstones)).
@@ -166,6 +168,12 @@ impl ShardStatistics {
                 Counter,
                 "Pages of an identical read that was under way.",
                 self.reads_joined,
+            ),
+            of(
+                "reads_hot",
+                Counter,
+                "Pages of an identical read of the same second.",
+                self.reads_hot,
             ),
             of(
                 "overloaded",

@@ -10,7 +10,7 @@ use crate::page::{Page, Read};
 use crate::shard::Shard;
 use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
-use model::{Alteration, Mutation, Schema, TableId};
+use model::{Alteration, Mutation, Schema, TableId, Token};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped};
 use std::collections::BTreeMap;
@@ -263,7 +263,11 @@ impl Store {
     /// The shard that owns a partition.
     #[must_use]
     pub fn shard_of(&self, partition_key: &[u8]) -> ShardId {
-        ShardId(model::shard_of(model::token_of(partition_key), self.inner.shards))
+        self.shard_of_token(model::token_of(partition_key))
+    }
+
+    fn shard_of_token(&self, token: Token) -> ShardId {
+        ShardId(model::shard_of(token, self.inner.shards))
     }
 
     /// What opening found in the logs, shard by shard.
@@ -415,9 +419,12 @@ impl Store {
     /// # Cancellation
     /// Changes nothing.
     pub async fn read(&self, read: Read) -> Result<Page> {
-        let owner = self.shard_of(&read.key);
-        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, shard.config.admission_timeout).await };
-        self.call(owner, page).await?
+        let token = model::token_of(&read.key);
+        let page = move |shard: Rc<Shard>| async move {
+            let within = shard.config.admission_timeout;
+            shard.read_here(&read, token, within).await
+        };
+        self.call(self.shard_of_token(token), page).await?
     }
 
     /// As [`read`](Self::read), but on its shard it waits for its turn for at most `within`. Once it is read, it takes as long as
@@ -429,9 +436,9 @@ impl Store {
     /// # Cancellation
     /// As [`read`](Self::read).
     pub async fn read_within(&self, read: Read, within: Duration) -> Result<Page> {
-        let owner = self.shard_of(&read.key);
-        self.call(owner, move |shard| async move { shard.read_here(&read, within).await })
-            .await?
+        let token = model::token_of(&read.key);
+        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, token, within).await };
+        self.call(self.shard_of_token(token), page).await?
     }
 
     /// The keys of up to `limit` partitions of one shard after `after`, in token order: those that have anything, live or

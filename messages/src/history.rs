@@ -339,18 +339,25 @@ impl Local {
             let (buckets, more) = self.buckets(channel, &slice, history.direction()).await?;
             directory = more;
             let mut buckets = buckets.into_iter().filter(|bucket| history.admits(bucket)).peekable();
-            while buckets.peek().is_some() {
-                let mut some = Vec::new();
-                while some.len() < at_once
-                    && let Some(bucket) = buckets.next()
-                {
-                    let unsettled = history.oldest_first && !self.is_settled(channel, bucket);
-                    some.push((bucket, unsettled));
-                    if unsettled {
-                        break; // What follows is to be a later moment.
+            let unsettled = |bucket| history.oldest_first && !self.is_settled(channel, bucket);
+            while let Some(bucket) = buckets.next() {
+                let mut last = unsettled(bucket);
+                let is_full = if at_once == 1 || last || buckets.peek().is_none() {
+                    let first = self.shard.read(page.read(self, channel, bucket, None)).await?;
+                    self.fill_from_bucket(channel, bucket, last, first, page).await?
+                } else {
+                    let mut some = vec![(bucket, last)];
+                    // What follows an unsettled one is to be a later moment.
+                    while !last
+                        && some.len() < at_once
+                        && let Some(bucket) = buckets.next()
+                    {
+                        last = unsettled(bucket);
+                        some.push((bucket, last));
                     }
-                }
-                if self.fill_from(channel, some, page).await? {
+                    self.fill_from(channel, some, page).await?
+                };
+                if is_full {
                     return Ok(());
                 }
                 at_once = (2 * at_once).min(BUCKETS_AT_ONCE);
@@ -361,10 +368,6 @@ impl Local {
 
     /// Fills the page from these buckets, in order; true when it is full and known whether there is more.
     async fn fill_from(&self, channel: i64, buckets: Vec<(Bucket, bool)>, page: &mut Filling) -> Result<bool> {
-        if let [(bucket, unsettled)] = buckets[..] {
-            let first = self.shard.read(page.read(self, channel, bucket, None)).await?;
-            return self.fill_from_bucket(channel, bucket, unsettled, first, page).await;
-        }
         let tasks = buckets.into_iter().map(|(bucket, unsettled)| {
             let (shard, read) = (Rc::clone(&self.shard), page.read(self, channel, bucket, None));
             (

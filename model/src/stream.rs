@@ -212,4 +212,37 @@ pub trait RowSource {
     fn skip_dead(&mut self, _until: Option<&[u8]>) -> u64 {
         0
     }
+
+    /// Gives rows and passes over them, as long as they are [wholly live](RowRef::is_wholly_live), come before `until` in the
+    /// order of travel, which is `direction`, and `give` asks for more. Stops at any range change, and where it is pending.
+    /// Returns the number of rows given.
+    fn give_live(
+        &mut self,
+        direction: Direction,
+        until: Option<&[u8]>,
+        give: &mut impl FnMut(&[u8], RowRef<'_>) -> bool,
+    ) -> u64 {
+        let mut given = 0;
+        loop {
+            let more = match self.peek() {
+                Peek::Item(Item::Row { clustering, row })
+                    if row.is_wholly_live() && comes(direction, clustering, until) =>
+                {
+                    give(clustering, row)
+                }
+                _ => return given,
+            };
+            self.advance();
+            given += 1;
+            if !more {
+                return given;
+            }
+        }
+    }
+}
+
+/// Whether a row comes before `until` in the order of travel.
+#[inline]
+fn comes(direction: Direction, clustering: &[u8], until: Option<&[u8]>) -> bool {
+    until.is_none_or(|until| direction.compare(clustering, until) == std::cmp::Ordering::Less)
 }

@@ -56,6 +56,8 @@ pub enum Break {
     ExpiredStays,
     /// A read joins an identical one that began before its partition was written to.
     JoinsStaleReads,
+    /// A hot page is given although its partition was written to.
+    KeepsStalePages,
     /// A store gets another number of shards before its logs are in sstables.
     ReshardsEarly,
     /// A table file from before the number of shards changed is opened by one shard only.
@@ -64,7 +66,7 @@ pub enum Break {
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 27] = [
+    pub const ALL: [Break; 28] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -90,6 +92,7 @@ impl Break {
         Break::CutEndsSlice,
         Break::ExpiredStays,
         Break::JoinsStaleReads,
+        Break::KeepsStalePages,
         Break::ReshardsEarly,
         Break::ReshardedFilesUnshared,
     ];
@@ -122,6 +125,7 @@ impl Break {
             Break::CutEndsSlice => "cut-ends-slice",
             Break::ExpiredStays => "expired-stays",
             Break::JoinsStaleReads => "joins-stale-reads",
+            Break::KeepsStalePages => "keeps-stale-pages",
             Break::ReshardsEarly => "reshards-early",
             Break::ReshardedFilesUnshared => "resharded-files-unshared",
         }
@@ -159,6 +163,7 @@ impl Break {
             Break::CutEndsSlice => "a page that was cut because of its tombstones says that nothing follows",
             Break::ExpiredStays => "a read sees what has expired",
             Break::JoinsStaleReads => "a read joins an identical one that began before its partition was written to",
+            Break::KeepsStalePages => "a page is kept for identical reads although its partition was written to",
             Break::ReshardsEarly => "a store gets another number of shards before its logs are in sstables",
             Break::ReshardedFilesUnshared => {
                 "a table file from before the number of shards changed is opened by one shard only"

@@ -52,7 +52,7 @@ pub use cross::call;
 pub use error::Error;
 pub use handle::{Call, Handle, Stopped};
 pub use park::block_on;
-pub use pass::{Breathe, breathe};
+pub use pass::{Breathe, breathe, next_pass};
 pub use real::BodyKind;
 pub use start::{Options, Runtime};
 pub use stats::{ShardStats, reset_stall, stats};

@@ -155,15 +155,18 @@ pub fn breathe() -> Breathe {
     }
 }
 
-/// Awaits a pass of the reactor, however short the time since the last one.
-pub(crate) fn next_pass() -> Breathe {
+/// Awaits a pass of the reactor, however short the time since the last one: for what is to be done a little of in each pass.
+///
+/// # Panics
+/// When polled off-shard.
+pub fn next_pass() -> Breathe {
     Breathe {
         since: None,
         anyway: true,
     }
 }
 
-/// The future of [`breathe`].
+/// The future of [`breathe`] and [`next_pass`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Breathe {
     /// The number of the pass in which the wait began.

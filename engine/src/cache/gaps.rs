@@ -172,9 +172,10 @@ fn joined(mut gaps: Vec<Slice>) -> Vec<Slice> {
 }
 
 /// Notes the gaps that a page finds dead on its way.
-pub(crate) struct Finder {
-    /// What of the slice lies behind the last live row, in the order of travel.
-    rest: Slice,
+pub(crate) struct Finder<'a> {
+    slice: &'a Slice,
+    /// Where the rest of it begins, in the order of travel: behind the last live row.
+    behind: Option<Vec<u8>>,
     direction: Direction,
     /// Rows met up to the last live row.
     worked: u64,
@@ -183,10 +184,11 @@ pub(crate) struct Finder {
     found: Vec<Slice>,
 }
 
-impl Finder {
-    pub(crate) fn new(slice: Slice, direction: Direction) -> Finder {
+impl Finder<'_> {
+    pub(crate) fn new(slice: &Slice, direction: Direction) -> Finder<'_> {
         Finder {
-            rest: slice,
+            slice,
+            behind: None,
             direction,
             worked: 0,
             ended_by_clock: false,
@@ -201,39 +203,31 @@ impl Finder {
 
     /// A live row, when `worked` rows have been met in all, this one included.
     pub(crate) fn live(&mut self, clustering: &[u8], worked: u64) {
-        let is_gap = self.is_gap(worked);
-        let behind = |row: &mut Vec<u8>| {
-            row.clear();
-            row.extend_from_slice(clustering);
-            row.push(0xFF);
-        };
-        match self.direction {
-            Direction::Forward => {
-                if is_gap {
-                    self.note(Slice {
-                        start: self.rest.start.clone(),
-                        end: clustering.to_vec(),
-                    });
-                }
-                behind(&mut self.rest.start);
-            }
-            Direction::Reverse => {
-                if is_gap {
-                    self.note(Slice {
-                        start: after(clustering),
-                        end: self.rest.end.clone(),
-                    });
-                }
-                self.rest.end.clear();
-                self.rest.end.extend_from_slice(clustering);
-            }
+        if self.is_gap(worked) {
+            let to = match self.direction {
+                Direction::Forward => clustering.to_vec(),
+                Direction::Reverse => after(clustering),
+            };
+            self.note(to);
+        }
+        self.went_on(clustering, worked);
+    }
+
+    /// Live rows have followed one another up to this one.
+    pub(crate) fn went_on(&mut self, clustering: &[u8], worked: u64) {
+        self.worked = worked;
+        let behind = self.behind.get_or_insert_default();
+        behind.clear();
+        behind.extend_from_slice(clustering);
+        if self.direction == Direction::Forward {
+            behind.push(0xFF);
         }
     }
 
     /// The slice ends; so many rows have been met in all.
     pub(crate) fn end(&mut self, worked: u64) {
         if self.is_gap(worked) {
-            self.note(self.rest.clone());
+            self.note(self.slice.last(self.direction).to_vec());
         }
     }
 
@@ -247,7 +241,15 @@ impl Finder {
         !std::mem::take(&mut self.ended_by_clock) && met > GAP_ROWS_MIN
     }
 
-    fn note(&mut self, gap: Slice) {
+    /// Notes the gap from behind the last live row to here.
+    fn note(&mut self, to: Vec<u8>) {
+        let from = self.behind.as_deref().unwrap_or(self.slice.first(self.direction));
+        let from = from.to_vec();
+        let (start, end) = match self.direction {
+            Direction::Forward => (from, to),
+            Direction::Reverse => (to, from),
+        };
+        let gap = Slice { start, end };
         if self.found.len() < GAPS_MAX && !gap.is_empty() {
             self.found.push(gap);
         }
@@ -256,7 +258,8 @@ impl Finder {
 
 /// What of a slice lies between the gaps, in the order of travel.
 pub(crate) struct Between {
-    rest: Slice,
+    /// `None` once all of it has been given.
+    rest: Option<Slice>,
     direction: Direction,
     known: Option<Known>,
 }
@@ -264,7 +267,7 @@ pub(crate) struct Between {
 impl Between {
     pub(crate) fn new(slice: Slice, direction: Direction, known: Option<Known>) -> Between {
         Between {
-            rest: slice,
+            rest: Some(slice).filter(|slice| !slice.is_empty()),
             direction,
             known,
         }
@@ -272,18 +275,10 @@ impl Between {
 
     /// The next part.
     pub(crate) fn next(&mut self) -> Option<Slice> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let whole = |rest: &Slice| Slice {
-            start: rest.end.clone(),
-            end: rest.end.clone(),
-        };
         let Some(known) = self.known.clone() else {
-            let nothing = whole(&self.rest);
-            return Some(std::mem::replace(&mut self.rest, nothing));
+            return self.rest.take();
         };
-        let rest = &mut self.rest;
+        let rest = self.rest.as_mut()?;
         let meets = |gap: &&Slice, rest: &Slice| gap.start < rest.end && gap.end > rest.start;
         loop {
             let gap = match self.direction {
@@ -291,8 +286,7 @@ impl Between {
                 Direction::Reverse => known.iter().rev().find(|gap| meets(gap, rest)),
             };
             let Some(gap) = gap else {
-                let nothing = whole(rest);
-                return Some(std::mem::replace(rest, nothing)).filter(|part| !part.is_empty());
+                return self.rest.take().filter(|part| !part.is_empty());
             };
             let part = match self.direction {
                 Direction::Forward => Slice {

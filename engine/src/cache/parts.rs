@@ -7,6 +7,11 @@ use super::run::{Run, after};
 use model::{Direction, Slice};
 use std::rc::Rc;
 
+const NOTHING: Slice = Slice {
+    start: Vec::new(),
+    end: Vec::new(),
+};
+
 /// What is left of a slice to be read.
 pub(crate) struct Parts {
     rest: Slice,
@@ -53,18 +58,26 @@ impl Parts {
                     .map(<[u8]>::to_vec)
             }
         };
-        let mut slice = self.rest.clone();
-        match (border, self.direction) {
-            (Some(border), Direction::Forward) => {
-                slice.end = border.clone().min(slice.end);
-                self.rest.start = border;
-            }
-            (Some(border), Direction::Reverse) => {
-                slice.start = border.clone().max(slice.start);
-                self.rest.end = border;
-            }
-            (None, _) => self.rest.start.clone_from(&slice.end),
-        }
+        let rest = &mut self.rest;
+        let slice = match (border, self.direction) {
+            (Some(border), Direction::Forward) => Slice {
+                end: if border < rest.end {
+                    border.clone()
+                } else {
+                    rest.end.clone()
+                },
+                start: std::mem::replace(&mut rest.start, border),
+            },
+            (Some(border), Direction::Reverse) => Slice {
+                start: if border > rest.start {
+                    border.clone()
+                } else {
+                    rest.start.clone()
+                },
+                end: std::mem::replace(&mut rest.end, border),
+            },
+            (None, _) => std::mem::replace(rest, NOTHING),
+        };
         let run = self
             .run
             .as_ref()

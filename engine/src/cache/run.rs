@@ -252,6 +252,25 @@ impl Run {
         self.settled(Place { chunk: at, slot })
     }
 
+    /// The first slot at or behind `position`, a change there included, when `low` is not behind it: near by, for a slice of one
+    /// row.
+    pub(super) fn place_from(&self, low: Place, position: &[u8]) -> Place {
+        let mut place = low;
+        for _ in 0..=1 {
+            let Some(chunk) = self.chunks.get(place.chunk) else {
+                return place;
+            };
+            if chunk.position(&chunk.slots[place.slot]) >= position {
+                return place;
+            }
+            place = self.settled(Place {
+                slot: place.slot + 1,
+                ..place
+            });
+        }
+        self.place_of(position, true)
+    }
+
     /// The place itself, or the first one of a later chunk if this one ends before it.
     pub(super) fn settled(&self, mut place: Place) -> Place {
         while place.chunk < self.chunks.len() && place.slot >= self.chunks[place.chunk].slots.len() {

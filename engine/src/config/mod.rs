@@ -94,6 +94,9 @@ settings! {
     /// Memory of a shard's cache of merged rows: the newest of its active partitions, which a flush keeps there. Default 64 MiB;
     /// 0: none. One partition takes an eighth of it at most, and never more than 256 KiB.
     row_cache_bytes: usize = 64 << 20,
+    /// Memory of a shard's hot pages: those that are asked for more than once within a second are given to whoever asks for the
+    /// same before it is over, until their partition is written to. Default 1 MiB; 0: none.
+    hot_page_bytes: usize = 1 << 20,
     /// When a write is acknowledged: after its group's synchronous write, "group", the default; or at once, with a sync at least
     /// every so often, "periodic 10ms": a crash may take back that much.
     sync: SyncMode = SyncMode::Group,
@@ -150,6 +153,7 @@ impl Config {
         bound("memtable_bytes", self.memtable_bytes as u64, 64 << 10, 64 << 30)?;
         bound("block_cache_bytes", self.block_cache_bytes as u64, 0, 1 << 40)?;
         bound("row_cache_bytes", self.row_cache_bytes as u64, 0, 1 << 40)?;
+        bound("hot_page_bytes", self.hot_page_bytes as u64, 0, 1 << 40)?;
         let segment = u64::from(self.log_segment_bytes);
         bound("log_segment_bytes", segment, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)?;
         if !segment.is_multiple_of(SEGMENT_BYTES_STEP) {

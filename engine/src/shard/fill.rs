@@ -51,7 +51,7 @@ impl Shard {
         let is_of_use = |run: &&Rc<Run>| known.as_ref().is_none_or(|gaps| !run.is_wasted_on(gaps));
         let old = found.as_ref().filter(is_of_use);
         let files_known = Rc::clone(&table.files.borrow());
-        let snapshot = Snapshot::of_files(table, token, key);
+        let snapshot = Snapshot::of_files(table, token);
         let (start, open) = match old {
             Some(run) => (run.floor().to_vec(), run.open_at_floor()),
             None => (Vec::new(), Deletion::LIVE),

@@ -1,27 +1,56 @@
-//! Reads under way that others share (DESIGN §7.5): a channel that a million people open is read once.
+//! Pages that identical reads share (DESIGN §7.5): a channel that a million people open is read once.
 //!
-//! 1. A read that gives its page at once shares nothing and costs nothing here. One that has to wait, for the device or for
-//!    its turn, is registered in the step in which it took its snapshot.
-//! 2. An identical read that comes meanwhile waits for its page instead of reading.
-//! 3. A write to the partition strikes its reads off: whoever comes later must see the write. What is waiting already
+//! 1. A read that has to wait, for the device or for its turn, is registered in the step in which it took its snapshot. An
+//!    identical read that comes meanwhile waits for its page instead of reading.
+//! 2. A page that others waited for, or that is asked for the second time within a second, is *hot*: it is kept, and given to
+//!    whoever asks for the same before the second is over. So what ends by the clock ends in time; `hot_page_bytes` is the limit, and when it is
+//!    reached all are forgotten.
+//! 3. Such pages are given in [turns](Turns), a few in each pass of the reactor: a crowd at one partition is served in order of
+//!    arrival, and those who want something else are not kept waiting by it.
+//! 4. A write to the partition strikes its reads and pages off: whoever comes later must see the write. What is waiting already
 //!    began before it was acknowledged.
 
 use crate::error::Result;
 use crate::page::{Page, Read};
 use model::{MutationRef, TableId, Token};
-use runtime::Break;
-use runtime::sync::Notify;
+use runtime::sync::{Notify, Semaphore};
+use runtime::{Break, TaskClass};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// An odd number near 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A partition, but for the rare case that two share a token: those strike each other's reads off.
 type Place = (TableId, Token);
 
-/// Reads under way on a shard that others may share.
-#[derive(Default)]
+/// Larger pages are not kept.
+const HOT_PAGE_BYTES_MAX: usize = 256 << 10;
+/// What is remembered of the reads of a second, to know the second of two.
+const SEEN: usize = 1024;
+
+/// Reads under way on a shard, and hot pages, that others may share.
 pub(super) struct JoinedReads {
     by_place: RefCell<BTreeMap<Place, Vec<Rc<UnderWay>>>>,
+    hot: RefCell<HotPages>,
+}
+
+struct HotPages {
+    bytes_max: usize,
+    bytes: usize,
+    /// The second whose expiries they show.
+    now_s: u32,
+    by_place: BTreeMap<Place, Vec<(Read, Page)>>,
+    /// The reads of this second, by their hash.
+    seen: Box<[u64; SEEN]>,
+}
+
+/// What an identical read has found.
+pub(super) enum Found {
+    Page(Page),
+    UnderWay(Rc<UnderWay>),
 }
 
 /// A read under way.
@@ -35,12 +64,58 @@ pub(super) struct UnderWay {
 }
 
 impl JoinedReads {
-    /// The same read, if it is under way.
-    pub(super) fn find(&self, token: Token, read: &Read, now_s: u32) -> Option<Rc<UnderWay>> {
+    /// `hot_page_bytes`: what hot pages take at most.
+    pub(super) fn new(hot_page_bytes: usize) -> JoinedReads {
+        let hot = HotPages {
+            bytes_max: hot_page_bytes,
+            bytes: 0,
+            now_s: 0,
+            by_place: BTreeMap::new(),
+            seen: Box::new([0; SEEN]),
+        };
+        JoinedReads {
+            by_place: RefCell::default(),
+            hot: RefCell::new(hot),
+        }
+    }
+
+    /// The page of the same read, or that read if it is under way.
+    pub(super) fn find(&self, token: Token, read: &Read, now_s: u32) -> Option<Found> {
+        let place = (read.table, token);
+        let hot = self.hot.borrow();
+        if hot.now_s == now_s
+            && let Some(pages) = hot.by_place.get(&place)
+            && let Some((_, page)) = pages.iter().find(|(other, _)| other == read)
+        {
+            return Some(Found::Page(page.clone()));
+        }
         let by_place = self.by_place.borrow();
-        let of_place = by_place.get(&(read.table, token))?;
         let same = |other: &&Rc<UnderWay>| other.now_s == now_s && other.read == *read;
-        of_place.iter().find(same).cloned()
+        let found = by_place.get(&place)?.iter().find(same);
+        found.map(|found| Found::UnderWay(Rc::clone(found)))
+    }
+
+    /// Keeps a page that shows its partition as it is in this step, if others waited for it or it was asked for before in this
+    /// second.
+    pub(super) fn keep(&self, token: Token, read: &Read, now_s: u32, page: &Page, is_awaited: bool) {
+        let hot = &mut *self.hot.borrow_mut();
+        let bytes = page.memory_bytes();
+        if bytes > hot.bytes_max.min(HOT_PAGE_BYTES_MAX) {
+            return;
+        }
+        let hash = hash_of(token, read, now_s);
+        let seen = &mut hot.seen[hash as usize % SEEN];
+        if std::mem::replace(seen, hash) != hash && !is_awaited {
+            return;
+        }
+        if hot.now_s != now_s || hot.bytes + bytes > hot.bytes_max {
+            hot.by_place.clear();
+            hot.bytes = 0;
+        }
+        hot.now_s = now_s;
+        hot.bytes += bytes;
+        let pages = hot.by_place.entry((read.table, token)).or_default();
+        pages.push((read.clone(), page.clone().shared()));
     }
 
     /// Registers a read that has taken its snapshot in this step.
@@ -64,15 +139,90 @@ impl JoinedReads {
 
     /// Strikes the reads of a partition off, which is written to in this step.
     pub(super) fn strike_off(&self, written: MutationRef<'_>) {
+        let place = (written.table(), written.token());
         let mut by_place = self.by_place.borrow_mut();
         if !by_place.is_empty() && !runtime::broken(Break::JoinsStaleReads) {
-            by_place.remove(&(written.table(), written.token()));
+            by_place.remove(&place);
+        }
+        let hot = &mut *self.hot.borrow_mut();
+        if !hot.by_place.is_empty()
+            && !runtime::broken(Break::KeepsStalePages)
+            && let Some(pages) = hot.by_place.remove(&place)
+        {
+            hot.bytes -= pages.iter().map(|(_, page)| page.memory_bytes()).sum::<usize>();
         }
     }
 
     /// Strikes all reads of a table off, whose definition changes in this step.
     pub(super) fn strike_off_table(&self, table: TableId) {
         self.by_place.borrow_mut().retain(|(of, _), _| *of != table);
+        let hot = &mut *self.hot.borrow_mut();
+        hot.by_place.clear();
+        hot.bytes = 0;
+    }
+}
+
+/// Tells reads of one second apart, nearly always.
+fn hash_of(token: Token, read: &Read, now_s: u32) -> u64 {
+    let numbers = [
+        token.0 as u64,
+        u64::from(read.table.0) << 32 | u64::from(now_s),
+        read.limit_rows as u64,
+        xxh3_64(&read.slice.start),
+    ];
+    numbers.into_iter().fold(0, |hash: u64, number| {
+        (hash ^ number).wrapping_mul(SPREAD).rotate_left(29)
+    })
+}
+
+/// Shared pages given between two passes of the reactor: with what is done with each, about as much as a shard computes between
+/// them.
+const SHARED_PER_PASS: usize = 32;
+
+/// Deals shared pages out, so many in each pass.
+pub(super) struct Turns {
+    left: Semaphore,
+    taken: Cell<usize>,
+    /// A task gives back in each pass what was taken in the one before.
+    refilled: Cell<bool>,
+}
+
+impl Turns {
+    pub(super) fn new() -> Turns {
+        Turns {
+            left: Semaphore::new(SHARED_PER_PASS),
+            taken: Cell::new(0),
+            refilled: Cell::new(false),
+        }
+    }
+
+    /// Waits until it is this page's turn; whether it had to.
+    ///
+    /// # Cancellation
+    /// Another has the turn.
+    pub(super) async fn take(self: &Rc<Self>) -> bool {
+        let at_once = self.left.try_acquire(1);
+        let waited = at_once.is_none();
+        match at_once {
+            Some(turn) => turn.forget(),
+            None => self.left.acquire(1).await.forget(),
+        }
+        self.taken.set(self.taken.get() + 1);
+        if !self.refilled.replace(true) {
+            let turns = Rc::clone(self);
+            drop(runtime::spawn(
+                TaskClass::Request,
+                "deal out shared pages",
+                async move {
+                    while turns.taken.get() > 0 {
+                        runtime::next_pass().await;
+                        turns.left.add_permits(turns.taken.take());
+                    }
+                    turns.refilled.set(false);
+                },
+            ));
+        }
+        waited
     }
 }
 
@@ -93,9 +243,21 @@ pub(super) struct Leading {
 }
 
 impl Leading {
+    /// Whether others wait for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.under_way.is_awaited.get()
+    }
+
+    /// Whether the partition is as the read saw it: it was not written to since.
+    pub(super) fn is_current(&self) -> bool {
+        let by_place = self.joined.by_place.borrow();
+        let of_place = by_place.get(&self.place);
+        of_place.is_some_and(|of_place| of_place.iter().any(|other| Rc::ptr_eq(other, &self.under_way)))
+    }
+
     /// Gives the others what came of it.
     pub(super) fn end(self, outcome: &Result<Page>) {
-        if self.under_way.is_awaited.get() {
+        if self.is_awaited() {
             *self.under_way.outcome.borrow_mut() = Some(outcome.clone());
         }
     }

@@ -28,7 +28,7 @@ use crate::table::TableState;
 use applied::Applied;
 use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
-use joined::JoinedReads;
+use joined::{JoinedReads, Turns};
 use model::{KeySeed, Schema, TableId, Token};
 use runtime::ShardId;
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
@@ -89,6 +89,7 @@ pub struct Shard {
     reads: Semaphore,
     waiting_readers: Cell<usize>,
     joined: Rc<JoinedReads>,
+    turns: Rc<Turns>,
     poisoned: RefCell<Option<Error>>,
     clock: Clock,
     next_generation: Cell<u64>,
@@ -112,6 +113,7 @@ pub(crate) struct Counters {
     pub written_bytes: Cell<u64>,
     pub reads: Cell<u64>,
     pub reads_joined: Cell<u64>,
+    pub reads_hot: Cell<u64>,
     pub overloaded: Cell<u64>,
     pub tombstones: Cell<u64>,
     pub tombstone_warnings: Cell<u64>,
@@ -260,6 +262,7 @@ impl Shard {
             written_bytes: self.counters.written_bytes.get(),
             reads: self.counters.reads.get(),
             reads_joined: self.counters.reads_joined.get(),
+            reads_hot: self.counters.reads_hot.get(),
             overloaded: self.counters.overloaded.get(),
             tombstones: self.counters.tombstones.get(),
             tombstone_warnings: self.counters.tombstone_warnings.get(),

@@ -1,7 +1,7 @@
 //! The life of a read on its shard (DESIGN §7):
 //!
-//! 1. If the same read is under way and the partition has not been written to since it began, its page is shared
-//!    ([`super::joined`]).
+//! 1. If the same read is under way, or its page is hot, and the partition has not been written to since it began, its page is
+//!    shared ([`super::joined`]).
 //! 2. Snapshots of the memtables' partition and of the list of sstables are taken in one step: a page is one moment,
 //!    whatever is written or flushed while it is read.
 //! 3. Sstables with `partition_heads` are asked for the partition's deletion and static row first.
@@ -15,11 +15,12 @@
 
 use super::cancelled;
 use super::fill::reached;
+use super::joined::{Found, Leading};
 use super::write::{Counted, check_key};
 use super::{READS_MAX, Shard, WAITING_READERS_MAX, add, micros};
 use crate::cache::{Between, Finder, Key, Parts, Run, RunRows, is_judged, look};
 use crate::error::{Error, Hex, Result};
-use crate::page::{Cost, Page, PastTombstones, Read, rest_after};
+use crate::page::{Cost, Page, PageBuilder, PastTombstones, Read, rest_after};
 use crate::table::{LiveFile, TableState};
 use memtable::Partition;
 use model::{
@@ -29,6 +30,7 @@ use model::{
 use runtime::Break;
 use runtime::sync::Permit;
 use runtime::time::Instant;
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -36,6 +38,9 @@ use std::time::Duration;
 
 /// Rows merged between two looks at the clock.
 const ROWS_PER_BREATH: u32 = 16;
+/// Rows that are copied as they lie between two looks at the clock, and their bytes.
+const LIVE_ROWS_PER_BREATH: u64 = 64;
+const LIVE_BYTES_PER_BREATH: usize = 64 << 10;
 /// Many tombstones are warned about once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -79,13 +84,28 @@ impl RowSource for Source {
             Source::File(cursor) => cursor.skip_dead(until),
         }
     }
+
+    fn give_live(
+        &mut self,
+        direction: Direction,
+        until: Option<&[u8]>,
+        give: &mut impl FnMut(&[u8], RowRef<'_>) -> bool,
+    ) -> u64 {
+        match self {
+            Source::Memory(rows) => rows.give_live(direction, until, give),
+            Source::Run(rows) => rows.give_live(direction, until, give),
+            Source::File(cursor) => cursor.give_live(direction, until, give),
+        }
+    }
 }
 
 /// One partition at one moment.
 pub(super) struct Snapshot {
     token: Token,
     memory: Vec<Partition>,
-    files: Vec<Rc<LiveFile>>,
+    all_files: Rc<Vec<Rc<LiveFile>>>,
+    /// Those that may hold the partition, once it is asked.
+    files: OnceCell<Vec<Rc<LiveFile>>>,
     /// What the row cache knows of the files.
     run: Option<Rc<Run>>,
 }
@@ -101,20 +121,26 @@ impl Snapshot {
         Snapshot {
             memory,
             run,
-            ..Snapshot::of_files(table, token, key)
+            ..Snapshot::of_files(table, token)
         }
     }
 
     /// The sstables alone.
-    pub(super) fn of_files(table: &TableState, token: Token, key: &[u8]) -> Snapshot {
-        let files = table.files.borrow();
-        let files = files.iter().filter(|file| file.admits(token, key)).cloned().collect();
+    pub(super) fn of_files(table: &TableState, token: Token) -> Snapshot {
         Snapshot {
             token,
             memory: Vec::new(),
-            files,
+            all_files: Rc::clone(&table.files.borrow()),
+            files: OnceCell::new(),
             run: None,
         }
+    }
+
+    /// The sstables that may hold the partition: their filters are looked at only by a read that the run does not serve.
+    fn files(&self, key: &[u8]) -> &[Rc<LiveFile>] {
+        let admits = |file: &&Rc<LiveFile>| file.admits(self.token, key);
+        self.files
+            .get_or_init(|| self.all_files.iter().filter(admits).cloned().collect())
     }
 
     /// The partition's deletion and static row, of all sources.
@@ -138,7 +164,7 @@ impl Snapshot {
             add(run.deletion(), run.static_row());
             return Ok((deletion, static_row));
         }
-        for file in &self.files {
+        for file in self.files(key) {
             if !file.table.statistics().partition_heads || runtime::broken(Break::NoPartitionHeads) {
                 continue;
             }
@@ -151,11 +177,12 @@ impl Snapshot {
 
     /// The sources of a slice that the run does not know.
     pub(super) fn sources(&self, key: &[u8], slice: &Slice, direction: Direction, deletion: Deletion) -> Vec<Source> {
-        let mut sources = Vec::with_capacity(self.memory.len() + self.files.len());
+        let files = self.files(key);
+        let mut sources = Vec::with_capacity(self.memory.len() + files.len());
         sources.extend(self.of_memory(slice, direction));
         // The youngest first: of those that begin at one position, the merge opens the first. If that one holds a deletion,
         // the others pass over what it covers.
-        for file in self.files.iter().rev() {
+        for file in files.iter().rev() {
             let statistics = file.table.statistics();
             let bounds = statistics.clustering.as_ref();
             let within = bounds.is_some_and(|(first, last)| *first < slice.end && *last >= slice.start);
@@ -249,15 +276,17 @@ impl Shard {
     /// # Cancellation
     /// As [`read`](Self::read).
     pub async fn read_within(self: &Rc<Self>, read: Read, within: Duration) -> Result<Page> {
-        let owner = self.owner(model::token_of(&read.key));
+        let token = model::token_of(&read.key);
+        let owner = self.owner(token);
         if owner == self.id {
-            return self.read_here(&read, within).await;
+            return self.read_here(&read, token, within).await;
         }
-        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, within).await };
+        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, token, within).await };
         crate::store::on_shard(owner, page).await?
     }
 
-    pub(crate) async fn read_here(&self, read: &Read, within: Duration) -> Result<Page> {
+    /// Reads a page of a partition of this shard, whose token is `token`.
+    pub(crate) async fn read_here(&self, read: &Read, token: Token, within: Duration) -> Result<Page> {
         if read.limit_rows == 0 {
             return Err(Error::invalid("a page of no rows"));
         }
@@ -268,7 +297,6 @@ impl Shard {
         let _pass = self.readers.enter().ok_or(Error::Closed)?;
         let started = Instant::now();
         add(&self.counters.reads, 1);
-        let token = model::token_of(&read.key);
         let page = self.read_or_join(read, token, within).await;
         if let Ok(page) = &page {
             self.hot.read(read.table, token, &read.key, page.bytes());
@@ -278,13 +306,26 @@ impl Shard {
     }
 
     async fn read_or_join(&self, read: &Read, token: Token, within: Duration) -> Result<Page> {
+        let mut has_turn = false;
         loop {
             let now_s = runtime::time::unix_seconds();
-            let Some(same) = self.joined.find(token, read, now_s) else {
-                return self.read_leading(read, token, now_s, within).await;
+            let outcome = match self.joined.find(token, read, now_s) {
+                None => return self.read_leading(read, token, now_s, within).await,
+                Some(Found::Page(page)) => {
+                    if !has_turn && self.turns.take().await {
+                        has_turn = true;
+                        continue; // The page may have been struck off meanwhile.
+                    }
+                    add(&self.counters.reads_hot, 1);
+                    return Ok(page);
+                }
+                Some(Found::UnderWay(same)) => same.outcome().await,
             };
-            if let Some(outcome) = same.outcome().await {
+            if let Some(outcome) = outcome {
                 add(&self.counters.reads_joined, 1);
+                if !has_turn {
+                    self.turns.take().await;
+                }
                 return outcome.map(Page::shared);
             }
         }
@@ -310,6 +351,12 @@ impl Shard {
             polled
         });
         let outcome = outcome.await;
+        if let Ok(page) = &outcome
+            && leading.as_ref().is_none_or(Leading::is_current)
+        {
+            let is_awaited = leading.as_ref().is_some_and(Leading::is_awaited);
+            self.joined.keep(token, read, now_s, page, is_awaited);
+        }
         if let Some(leading) = leading {
             leading.end(&outcome);
         }
@@ -348,7 +395,7 @@ impl Shard {
         let of_node = self.config.tombstone_failure_threshold;
         let tombstones_max = u64::from(options.tombstone_failure_threshold.unwrap_or(of_node));
         let (deletion, static_row) = snapshot.head(&read.key).await?;
-        let mut page = Page::default();
+        let mut page = PageBuilder::default();
         let mut scratch = Vec::new();
         if let Some(body) = static_row {
             let mut unshadowed = Vec::new();
@@ -361,7 +408,7 @@ impl Shard {
                 page.set_static_row(live.bytes().to_vec());
             }
         }
-        let mut finder = Finder::new(read.slice.clone(), read.direction);
+        let mut finder = Finder::new(&read.slice, read.direction);
         let mut between = Between::new(read.slice.clone(), read.direction, known);
         let (mut more, mut cut) = (false, None);
         let (mut steps, mut asked_files) = (0, false);
@@ -377,13 +424,13 @@ impl Shard {
                     Some(run) => snapshot.sources_with_run(run, &part.slice, read.direction),
                     None => snapshot.sources(&read.key, &part.slice, read.direction, deletion),
                 };
-                asked_files |= part.run.is_none() && !snapshot.files.is_empty();
+                asked_files |= part.run.is_none() && !snapshot.files(&read.key).is_empty();
                 let judge = part
                     .run
                     .as_ref()
                     .filter(|run| run.has_dropped() && !snapshot.memory.is_empty());
                 // What the run alone has needs no judgement.
-                let of_run_alone = [sources.len().wrapping_sub(1)];
+                let run_at = sources.len().wrapping_sub(1);
                 let mut merge = Merge::new(sources, read.direction, deletion);
                 let skips_dead = read.past_tombstones == PastTombstones::Cut && !read.include_dead;
                 if skips_dead {
@@ -392,6 +439,26 @@ impl Shard {
                 let mut range = Deletion::LIVE;
                 loop {
                     let full = page.is_full(read);
+                    if !full && columns == Columns::All {
+                        let (base, mut given) = (work(&cost, merge.counts()), 0);
+                        let bytes_max = page.bytes() + LIVE_BYTES_PER_BREATH;
+                        let give = |clustering: &[u8], row: RowRef<'_>| {
+                            given += 1;
+                            if given == 1 {
+                                finder.live(clustering, base + 1);
+                            }
+                            let more = read.limit_rows - 1 - page.len();
+                            page.push(clustering, row.bytes(), more);
+                            given < LIVE_ROWS_PER_BREATH && page.bytes() < bytes_max && !page.is_full(read)
+                        };
+                        let given = merge.give_live(|source| judge.is_none() || source == run_at, give);
+                        if given > 0 {
+                            let last = page.last_clustering().expect("the rows given are in it");
+                            finder.went_on(last, base + given);
+                            runtime::breathe().await;
+                            continue;
+                        }
+                    }
                     match merge.step() {
                         // A full page does not look whether what comes is alive: there may be very much that is not.
                         Step::Item | Step::Pending(_) if full => {
@@ -400,7 +467,7 @@ impl Shard {
                         }
                         Step::Item => match merge.item() {
                             Item::Row { clustering, row } => {
-                                let judge = judge.filter(|_| merge.item_sources() != of_run_alone);
+                                let judge = judge.filter(|_| merge.item_sources() != [run_at]);
                                 if judge.is_some_and(|run| !is_judged(row, run.dropped_at(clustering))) {
                                     parts.go_round(&part, clustering);
                                     break;
@@ -485,10 +552,9 @@ impl Shard {
                 self.rows.gaps.learn(key, found, version);
             }
         }
-        if !snapshot.files.is_empty() {
-            let counters = &self.rows.counters;
-            add(if asked_files { &counters.misses } else { &counters.hits }, 1);
-        }
+        let counters = &self.rows.counters;
+        add(&counters.misses, u64::from(asked_files));
+        add(&counters.hits, u64::from(!asked_files && snapshot.run.is_some()));
         let floor = snapshot.run.as_ref().map_or(&[][..], |run| run.floor());
         if asked_files && read.direction == Direction::Forward && *read.slice.start <= *floor {
             // What is wanted is known by now; the run may have grown since.
@@ -501,8 +567,7 @@ impl Shard {
             .or(page.last_clustering())
             .filter(|_| more)
             .map(|last| rest_after(&read.slice, last, read.direction));
-        page.finish(rest, cut, cost);
-        Ok(page)
+        Ok(page.finish(rest, cut, cost))
     }
 
     /// Counts the tombstones that a read has met; warns, at most once a second, if they are many.

@@ -10,6 +10,7 @@
 
 use super::applied::Applied;
 use super::clock::Clock;
+use super::joined::{JoinedReads, Turns};
 use super::{Counters, READS_MAX, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
@@ -123,7 +124,8 @@ impl Shard {
             readers: Gate::new(),
             reads: Semaphore::new(READS_MAX),
             waiting_readers: Cell::new(0),
-            joined: Rc::default(),
+            joined: Rc::new(JoinedReads::new(boot.config.hot_page_bytes)),
+            turns: Rc::new(Turns::new()),
             poisoned: RefCell::new(None),
             clock: Clock::new(boot.timestamps_up_to),
             next_generation: Cell::new(layout::first_generation(id.0, boot.generations.into_iter())),

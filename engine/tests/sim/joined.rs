@@ -1,4 +1,5 @@
-//! A read that is under way is shared by whoever asks for the same, as long as its partition is not written to.
+//! A read that is under way, or whose page is hot, is shared by whoever asks for the same, as long as its partition is not
+//! written to.
 
 use crate::common::{clustering, key, message, messages};
 use crate::simulated::{open, run, simulator, small};
@@ -9,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 const READERS: u64 = 1_000;
 
@@ -35,10 +37,15 @@ async fn together(mut readings: Vec<Reading<'_>>) -> Vec<Page> {
     pages
 }
 
-/// A store without a row cache, whose channel 1 has 100 messages in an sstable.
+/// A store without a row cache and hot pages, whose channel 1 has 100 messages in an sstable.
 async fn flushed(handle: runtime::Handle) -> (Store, Arc<Schema>) {
+    flushed_with(handle, 0).await
+}
+
+async fn flushed_with(handle: runtime::Handle, hot_page_bytes: usize) -> (Store, Arc<Schema>) {
     let config = scrollback_engine::Config {
         row_cache_bytes: 0,
+        hot_page_bytes,
         ..small("/store")
     };
     let (store, schema) = open(handle, config).await;
@@ -156,6 +163,86 @@ fn who_comes_after_a_write_sees_it_and_who_waits_is_not_left_alone() {
             .expect("called");
         assert_eq!((texts(seen.0).as_str(), texts(seen.1).as_str()), ("edited", "edited"));
         assert_eq!(figures(&store).await.1, 0);
+        store.close().await.expect("closed");
+    });
+}
+
+/// Reads the newest page so many times; its first text, and how many of the pages were hot.
+async fn read_times(store: &Store, schema: &Schema, times: usize) -> (String, u64) {
+    let hot = async || store.statistics().await.expect("figures")[0].reads_hot;
+    let before = hot().await;
+    let mut first = String::new();
+    for _ in 0..times {
+        let page = store.read(newest(schema)).await.expect("a page");
+        first.clone_from(&messages(schema, &page)[0].1);
+    }
+    (first, hot().await - before)
+}
+
+#[test]
+fn a_page_is_hot_until_the_second_ends_or_its_partition_is_written_to() {
+    let mut sim = simulator(1, 1);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, schema) = flushed_with(handle, 64 << 10).await;
+        let next_second = async || {
+            store
+                .call(ShardId(0), |_| async {
+                    let second = runtime::time::unix_seconds();
+                    while runtime::time::unix_seconds() == second {
+                        runtime::time::sleep(Duration::from_millis(10)).await;
+                    }
+                })
+                .await
+                .expect("called");
+        };
+        next_second().await;
+        assert_eq!(read_times(&store, &schema, 5).await, ("as it was".to_owned(), 3));
+        next_second().await;
+        assert_eq!(read_times(&store, &schema, 5).await, ("as it was".to_owned(), 3));
+        // Another partition's write changes nothing.
+        let other = message(&schema, 2, 100, 1_000, "elsewhere");
+        store.apply(other).await.expect("written");
+        assert_eq!(read_times(&store, &schema, 2).await, ("as it was".to_owned(), 2));
+        let edit = message(&schema, 1, 100, 1_000, "edited");
+        store.apply(edit).await.expect("written");
+        // It is known to be asked for, so the first page after the write is kept.
+        assert_eq!(read_times(&store, &schema, 3).await, ("edited".to_owned(), 2));
+        store.close().await.expect("closed");
+    });
+}
+
+#[test]
+fn hot_pages_stay_within_their_memory() {
+    let mut sim = simulator(1, 1);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        // A page of 50 takes more than this.
+        let (store, schema) = flushed_with(handle, 1_000).await;
+        assert_eq!(read_times(&store, &schema, 20).await.1, 0);
+        store.close().await.expect("closed");
+    });
+}
+
+#[test]
+fn a_page_that_others_waited_for_is_hot_at_once() {
+    let mut sim = simulator(1, 1);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, schema) = flushed_with(handle, 64 << 10).await;
+        let costs = store.call(ShardId(0), move |shard| async move {
+            let reading = || -> Reading<'_> { Box::pin(shard.read(newest(&schema))) };
+            let (mut first, mut second) = (reading(), reading());
+            begin(&mut first).await;
+            begin(&mut second).await;
+            let pages = [first.await, second.await, reading().await];
+            pages.map(|page| page.expect("a page").cost().rows_merged)
+        });
+        let [first, second, third] = costs.await.expect("called");
+        assert!(
+            first > 0 && second == 0 && third == 0,
+            "{first}, {second}, {third} rows merged"
+        );
         store.close().await.expect("closed");
     });
 }

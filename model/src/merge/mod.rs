@@ -60,11 +60,16 @@ mod tests;
 
 use std::cmp::Ordering;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::row::{Coverage, coverage, shadow_row_counted};
 use crate::{Deletion, Direction, Item, Peek, RowRef, RowSource, Shadowed, merge_rows};
 
 /// Dead runs that one step passes over at most: where two sources take turns they are short, and the reader is to breathe.
 const DEAD_RUNS_MAX: u32 = 2;
+
+/// Up to so many sources nothing is allocated for what is kept of each.
+const SOURCES_INLINE: usize = 4;
 
 /// What [`Merge::step`] came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +116,7 @@ pub struct Merge<S> {
     skips_dead: bool,
     partition_deletion: Deletion,
     /// The range deletion in force of each source.
-    open: Vec<Deletion>,
+    open: SmallVec<[Deletion; SOURCES_INLINE]>,
     /// The strongest of `open`.
     open_max: Deletion,
     /// The deletion of the change given last.
@@ -120,7 +125,7 @@ pub struct Merge<S> {
     change_at: Vec<u8>,
     changing: bool,
     /// The sources whose row at the current key is in the current item; advanced at the next step.
-    group: Vec<usize>,
+    group: SmallVec<[usize; SOURCES_INLINE]>,
     current: Current,
     /// The source that was smallest, and the smallest of the others, as long as those others have not moved.
     run: Option<(usize, Option<usize>)>,
@@ -135,8 +140,8 @@ impl<S: RowSource> Merge<S> {
     /// A merge of sources that all travel in `direction` over the same slice.
     pub fn new(sources: Vec<S>, direction: Direction, partition_deletion: Deletion) -> Merge<S> {
         Merge {
-            open: vec![Deletion::LIVE; sources.len()],
-            group: Vec::with_capacity(sources.len()),
+            open: smallvec![Deletion::LIVE; sources.len()],
+            group: SmallVec::with_capacity(sources.len()),
             sources,
             direction,
             skips_dead: false,
@@ -271,6 +276,36 @@ impl<S: RowSource> Merge<S> {
                 }
             }
         }
+    }
+
+    /// Gives the rows that come next as they lie, without a look at each for what might change it: of one source that `of` admits,
+    /// [wholly live](RowRef::is_wholly_live), before anything of the others, with no deletion in force; as long as `give` asks
+    /// for more. Returns their number, and is to be followed by a [`step`](Self::step): the current item is gone.
+    pub fn give_live(
+        &mut self,
+        of: impl FnOnce(usize) -> bool,
+        mut give: impl FnMut(&[u8], RowRef<'_>) -> bool,
+    ) -> u64 {
+        self.retire();
+        if self.changing || !self.given.is_live() || !self.in_force().is_live() {
+            return 0;
+        }
+        let Some(first) = self.smallest().filter(|first| of(*first)) else {
+            return 0;
+        };
+        let given = match self.run.and_then(|(_, second)| second) {
+            None => self.sources[first].give_live(self.direction, None, &mut give),
+            Some(second) => {
+                let [source, second] = self
+                    .sources
+                    .get_disjoint_mut([first, second])
+                    .expect("the smallest source is none of the others");
+                let until = place(&second.peek()).map(|(position, _)| position);
+                source.give_live(self.direction, until, &mut give)
+            }
+        };
+        self.counts.rows_merged += given;
+        given
     }
 
     /// Passes over the current item.

@@ -227,19 +227,23 @@ struct Case {
     reverse: bool,
     partition: Deletion,
     skips_dead: bool,
+    /// How many rows are taken as they lie, in turn: before each step.
+    gives: Vec<u64>,
 }
 
 fn case() -> impl Strategy<Value = Case> {
     let pauses = proptest::collection::vec(0..6u8, 64);
     let contents = proptest::collection::vec((content(), any::<bool>(), pauses), 0..5);
     let partition = prop_oneof![2 => Just(Deletion::LIVE), 1 => testing::deletion()];
-    let case = (contents, slice(), any::<bool>(), partition, any::<bool>());
-    case.prop_map(|(contents, slice, reverse, partition, skips_dead)| Case {
+    let gives = proptest::collection::vec(0..4u64, 1..8);
+    let case = (contents, slice(), any::<bool>(), partition, any::<bool>(), gives);
+    case.prop_map(|(contents, slice, reverse, partition, skips_dead, gives)| Case {
         contents,
         slice,
         reverse,
         partition,
         skips_dead,
+        gives,
     })
 }
 
@@ -286,7 +290,20 @@ fn check(case: &Case) -> MergeCounts {
         merge = merge.without_dead_runs();
     }
     let mut given = Vec::new();
-    loop {
+    for wanted in case.gives.iter().cycle() {
+        if *wanted > 0 {
+            let mut got = 0;
+            let passed = merge.give_live(
+                |source| source < case.contents.len(),
+                |clustering, row| {
+                    assert!(row.is_wholly_live());
+                    got += 1;
+                    given.push(Owned::Row(clustering.to_vec(), row.bytes().to_vec()));
+                    got < *wanted
+                },
+            );
+            assert_eq!(passed, got);
+        }
         match merge.step() {
             Step::End => break,
             Step::Item => given.push(match merge.item() {

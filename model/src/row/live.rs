@@ -1,6 +1,6 @@
 //! What a reader may see of a row.
 
-use super::{DELETION, EXPIRING, Encoder, LIVENESS, PLAIN, RowRef};
+use super::{Encoder, RowRef};
 use crate::{ColumnId, Deletion};
 
 /// The columns that a reader asks for.
@@ -79,9 +79,8 @@ pub struct LiveRow {
 pub fn live_row(row: RowRef<'_>, time: ReadTime, columns: Columns<'_>, out: &mut Vec<u8>) -> LiveRow {
     let ReadTime { now_s, purge_before_s } = time;
     out.clear();
-    // Nothing in it ends or is deleted: nearly all rows, told by their first byte.
-    let flags = row.bytes().first().copied().unwrap_or_default();
-    if flags & (PLAIN | LIVENESS | DELETION | EXPIRING) == PLAIN | LIVENESS && columns == Columns::All {
+    // Nearly all rows.
+    if row.is_wholly_live() && columns == Columns::All {
         return LiveRow {
             live: Live::Whole,
             tombstones: 0,

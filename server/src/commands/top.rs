@@ -93,6 +93,7 @@ const LINES: &[(&str, Line)] = &[
     ("writers waiting", Line::Is("writers_waiting")),
     ("reads/s", Line::Rate("reads")),
     ("reads joined/s", Line::Rate("reads_joined")),
+    ("hot pages/s", Line::Rate("reads_hot")),
     ("read p50 us", Line::Below("read", 0.5)),
     ("read p99 us", Line::Below("read", 0.99)),
     ("row cache hits %", Line::Percent("row_cache_hits", "row_cache_misses")),
