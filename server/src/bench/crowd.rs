@@ -30,7 +30,10 @@ const MEASURED: Duration = Duration::from_secs(3);
 pub fn run(args: cli::BenchCrowd, format: Format) -> Done {
     let workload = &args.workload;
     let folder = scratch::Folder::new(workload.data.as_deref(), "bench")?;
-    let cached = config(workload, folder.path())?;
+    let cached = Config {
+        hot_page_bytes: Config::new(folder.path()).hot_page_bytes,
+        ..config(workload, folder.path())?
+    };
     session::with_config(cached.clone(), Options::default(), async |messages| {
         load(&messages, workload).await
     })?;
@@ -46,10 +49,9 @@ pub fn run(args: cli::BenchCrowd, format: Format) -> Done {
         for readers in [1, readers] {
             let difference = Difference::start(&messages).await?;
             messages
-                .call(
-                    ShardId(0),
-                    move |local| async move { burst(&local, channel, readers).await },
-                )
+                .call(ShardId(0), move |local| async move {
+                    burst(&local, channel, readers, false).await
+                })
                 .await?;
             let grown = difference.end(&messages).await?;
             counted.push((grown.sum(|of| of.runtime.device_reads), grown.sum(|of| of.reads_joined)));
@@ -84,8 +86,8 @@ pub fn run(args: cli::BenchCrowd, format: Format) -> Done {
     figures?.tell(format)
 }
 
-/// All readers ask in the same moment, and have read when this returns.
-async fn burst(local: &Local, channel: i64, readers: usize) -> messages::Result<()> {
+/// Readers ask, in the same moment or as fast as a shard may start them that breathes, and have read when this returns.
+async fn burst(local: &Local, channel: i64, readers: usize, breathes: bool) -> messages::Result<()> {
     let read = |local: Local| async move {
         let page = local.history(channel, History::newest(LIMIT)).await?;
         let mut bytes = 0;
@@ -95,8 +97,14 @@ async fn burst(local: &Local, channel: i64, readers: usize) -> messages::Result<
         std::hint::black_box(bytes);
         Ok::<(), messages::Error>(())
     };
-    let running = (0..readers).map(|_| runtime::spawn(TaskClass::Request, "bench crowd", read(local.clone())));
-    for running in running.collect::<Vec<_>>() {
+    let mut running = Vec::with_capacity(readers);
+    for _ in 0..readers {
+        running.push(runtime::spawn(TaskClass::Request, "bench crowd", read(local.clone())));
+        if breathes {
+            runtime::breathe().await;
+        }
+    }
+    for running in running {
         running.await?;
     }
     Ok(())
@@ -126,7 +134,7 @@ async fn others(messages: &Messages, readers: usize, pause: Duration) -> Done<Hi
         let began = Instant::now();
         while began.elapsed() < MEASURED {
             sleep(pause).await;
-            burst(&local, channels[0], readers).await?;
+            burst(&local, channels[0], readers, true).await?;
         }
         at_work.set(false);
         for running in running {

@@ -9,6 +9,7 @@ use crate::{cli, failure::Done, output::Format, scratch, session};
 use messages::{History, MessageId, Messages, Options};
 use rand::Rng;
 use runtime::time::Instant;
+use std::collections::BTreeSet;
 
 /// Messages of each channel that are asked for: those that a service looks up are new ones.
 const KNOWN_OF_EACH: usize = 1_000;
@@ -54,17 +55,13 @@ async fn lookups(mut task: Task, absent: bool) -> messages::Result<()> {
     let mut ids: Vec<MessageId> = known.collect::<messages::Result<_>>()?;
     if absent {
         // The next number of the same millisecond and shard: between messages, and never given.
-        ids.retain_mut(|id| match MessageId::new(id.get() + 1) {
-            Ok(next) => {
-                *id = next;
-                true
-            }
-            Err(_) => false,
-        });
-        ids.retain(|id| {
-            page.messages()
-                .all(|message| message.is_ok_and(|message| message.id != *id))
-        });
+        let given: BTreeSet<MessageId> = ids.iter().copied().collect();
+        let next = |id: MessageId| MessageId::new(id.get() + 1).ok();
+        ids = ids
+            .into_iter()
+            .filter_map(next)
+            .filter(|id| !given.contains(id))
+            .collect();
     }
     while task.take(1) == 1 {
         let id = ids[task.random.random_range(0..ids.len())];
