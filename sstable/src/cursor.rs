@@ -103,6 +103,17 @@ pub struct Unread {
     pub until: Vec<u8>,
 }
 
+impl Unread {
+    /// Adds what comes next.
+    fn add(&mut self, next: Unread) {
+        self.alive = self.alive.saturating_add(next.alive);
+        self.alive_digest.add(next.alive_digest);
+        self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
+        self.dead.add(&next.dead);
+        self.until = next.until;
+    }
+}
+
 /// Row tombstones walked between two looks at the clock.
 const ROWS_PER_BREATH: u64 = 64;
 
@@ -575,6 +586,20 @@ impl Cursor {
             },
             until: until.to_vec(),
         })
+    }
+
+    /// As [`unread`](Self::unread), of up to `most` blocks, or groups of blocks, that follow one another; and a cursor that has
+    /// passed over them.
+    pub fn unread_run(&self, most: usize) -> Option<(Unread, Cursor)> {
+        let mut all = self.unread()?;
+        let mut ahead = self.clone();
+        ahead.leave_unread();
+        for _ in 1..most {
+            let Some(next) = ahead.unread() else { break };
+            all.add(next);
+            ahead.leave_unread();
+        }
+        Some((all, ahead))
     }
 
     /// Passes over what [`unread`](Self::unread) tells of; does nothing where that is `None`.

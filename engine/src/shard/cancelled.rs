@@ -10,29 +10,74 @@
 //!    wins a tie.
 //! 3. Then each row of the block is dead, and each of the tombstones has nothing else to delete: all of them are passed over.
 //!
-//! If any of this fails, nothing has changed, and the block is read. A whole index frame is compared like one block, so a run of
-//! 100,000 costs a few descents.
+//! If any of this fails, nothing has changed, and the block is read. A whole index frame is compared like one block, and several
+//! frames like one as long as that succeeds, twice as many each time: so a run of 100,000 costs a few descents in memory, and in a
+//! file a few blocks of tombstones, those in which the stretches end.
 
 use super::read::Source;
 use crate::error::Result;
 use model::{DeadRows, RowSource};
 use runtime::Break;
 
-/// Has all sources pass over the unread rows that `sources[at]` is pending at and the tombstones of just these, if that is what
-/// there is. Returns the number of rows passed over.
-pub(super) async fn pass(sources: &mut [Source], at: usize) -> Result<u64> {
+/// Blocks, or groups of them, compared as one, at most.
+const BLOCKS_MAX: usize = 64;
+
+/// How many blocks, or groups of them, a read compares as one.
+pub(super) struct Stretch {
+    blocks: usize,
+    /// Once several were compared in vain, it is one at a time.
+    grows: bool,
+}
+
+impl Stretch {
+    pub(super) fn new() -> Stretch {
+        Stretch { blocks: 1, grows: true }
+    }
+
+    /// Has all sources pass over the unread rows that `sources[at]` is pending at and the tombstones of just these, if that is what
+    /// there is. Returns the number of rows passed over.
+    ///
+    /// # Errors
+    /// Of reading a block of tombstones.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub(super) async fn pass(&mut self, sources: &mut [Source], at: usize) -> Result<u64> {
+        let mut passed = pass(sources, at, self.blocks).await?;
+        if passed == 0 && self.blocks > 1 {
+            *self = Stretch {
+                blocks: 1,
+                grows: false,
+            };
+            passed = pass(sources, at, 1).await?;
+        }
+        if passed > 0 && self.grows {
+            self.blocks = BLOCKS_MAX.min(2 * self.blocks);
+        }
+        Ok(passed)
+    }
+}
+
+async fn pass(sources: &mut [Source], at: usize, blocks: usize) -> Result<u64> {
     let Source::File(cursor) = &sources[at] else {
         return Ok(0);
     };
     if sources.len() == 1 {
         return Ok(0);
     }
-    let Some(unread) = cursor.unread().filter(|unread| unread.alive > 0) else {
+    let Some(mut unread) = cursor.unread().filter(|unread| unread.alive > 0) else {
         return Ok(0);
     };
+    let mut behind = None;
+    if blocks > 1 {
+        let Some((all, cursor)) = cursor.unread_run(blocks) else {
+            return Ok(0);
+        };
+        (unread, behind) = (all, Some(cursor));
+    }
     // If the block has no tombstone of its own, it is enough to look as far as to a file that cannot have any: if the keys are
     // the same, they all lie before that.
-    let mut until = unread.until;
+    let mut until = unread.until.clone();
     if unread.dead.count == 0 {
         for (_, source) in sources.iter().enumerate().filter(|(index, _)| *index != at) {
             match source {
@@ -85,7 +130,10 @@ pub(super) async fn pass(sources: &mut [Source], at: usize) -> Result<u64> {
     }
     for (index, source) in sources.iter_mut().enumerate() {
         match source {
-            Source::File(cursor) if index == at => cursor.pass_unread(),
+            Source::File(cursor) if index == at => match behind.take() {
+                Some(behind) => *cursor = behind,
+                None => cursor.pass_unread(),
+            },
             Source::Memory(rows) => {
                 rows.skip_dead(Some(until));
             }

@@ -13,7 +13,7 @@
 //! 7. The merge passes over what deletions cover, reconciles, and the live cells go to the page. Tombstones met are counted;
 //!    with too many the read fails, or its page is cut.
 
-use super::cancelled;
+use super::cancelled::Stretch;
 use super::fill::reached;
 use super::joined::{Found, Leading};
 use super::write::{Counted, check_key};
@@ -413,6 +413,7 @@ impl Shard {
         let (mut more, mut cut) = (false, None);
         let (mut steps, mut asked_files) = (0, false);
         let mut cost = Cost::default();
+        let mut stretch = Stretch::new();
         'page: while let Some(slice) = between.next() {
             let mut parts = Parts::new(slice, read.direction, snapshot.run.clone());
             while let Some(part) = parts.next() {
@@ -505,7 +506,7 @@ impl Shard {
                         },
                         Step::Pending(index) => {
                             let passed = if skips_dead {
-                                cancelled::pass(merge.sources_mut(), index).await?
+                                stretch.pass(merge.sources_mut(), index).await?
                             } else {
                                 0
                             };

@@ -156,7 +156,9 @@ async fn read_by_digests(
         (Thing::Change(..), Direction::Reverse) => place(thing) > until,
     };
     loop {
-        if let Some(unread) = cursor.unread() {
+        let blocks = 1 + rng.below(4) as usize;
+        if let Some((unread, behind)) = cursor.unread_run(blocks) {
+            assert!(blocks > 1 || cursor.unread().as_ref() == Some(&unread));
             known[0] += 1;
             let (passed, rest) = left.split_at(left.iter().take_while(|thing| before(thing, &unread.until)).count());
             let (alive, digest, max_timestamp, dead) = tally(rows_of(passed));
@@ -168,7 +170,10 @@ async fn read_by_digests(
             assert!(unread.alive >= alive && unread.dead.count >= dead.count);
             assert!(unread.dead.min_timestamp <= dead.min_timestamp);
             if rng.one_in(2) {
-                cursor.pass_unread();
+                match blocks {
+                    1 => cursor.pass_unread(),
+                    _ => cursor = behind,
+                }
                 left = rest;
             }
         }
