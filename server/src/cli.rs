@@ -389,6 +389,8 @@ pub enum Bench {
     Flush(BenchFlush),
     /// Opening a store whose --messages are all in the log and in no table file, as after a crash.
     Recovery(Workload),
+    /// Durable inserts and pages just after a store was opened with another number of shards, beside later ones.
+    Reshard(BenchReshard),
 }
 
 /// What all workloads take.
@@ -476,6 +478,19 @@ pub struct BenchFlush {
     /// Take a snapshot, which flushes all shards and links their files.
     #[arg(long)]
     pub snapshot: bool,
+}
+
+/// `bench reshard`
+#[derive(Args, Debug)]
+pub struct BenchReshard {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Shards with which the store was written: half of the messages are in table files then, half in the logs.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub from: u16,
+    /// Readers of newest pages beside the writers, spread over the shards; each pauses for a millisecond between two pages.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub readers: u32,
 }
 
 /// `bench deleted`

@@ -35,7 +35,7 @@ use std::{
 
 const ROUNDS: u64 = 3;
 /// How long the writers are measured without a flush, each round.
-const QUIET: Duration = Duration::from_millis(1500);
+pub(super) const QUIET: Duration = Duration::from_millis(1500);
 /// Messages of a page.
 const PAGE: usize = 50;
 /// Between two pages of a reader.
@@ -44,7 +44,7 @@ const READERS_PAUSE: Duration = Duration::from_millis(1);
 const FILL_BATCH: usize = 500;
 
 /// What one shard measured in a part of a round.
-struct Part {
+pub(super) struct Part {
     latency_ns: Histogram<u64>,
     pages_ns: Histogram<u64>,
     took: Duration,
@@ -57,7 +57,7 @@ struct Part {
 }
 
 /// All rounds and shards together.
-struct Sum {
+pub(super) struct Sum {
     latency_ns: Histogram<u64>,
     pages_ns: Histogram<u64>,
     took: Duration,
@@ -68,7 +68,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn new() -> Sum {
+    pub(super) fn new() -> Sum {
         Sum {
             latency_ns: histogram(),
             pages_ns: histogram(),
@@ -80,7 +80,7 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, part: &Part) {
+    pub(super) fn add(&mut self, part: &Part) {
         self.latency_ns.add(&part.latency_ns).expect("all have the same bounds");
         self.pages_ns.add(&part.pages_ns).expect("all have the same bounds");
         self.took += part.took;
@@ -91,11 +91,11 @@ impl Sum {
         self.stall = self.stall.max((part.stall_us, part.stall_task));
     }
 
-    fn us(&self, quantile: f64) -> f64 {
+    pub(super) fn us(&self, quantile: f64) -> f64 {
         round(self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
-    fn pages_us(&self, quantile: f64) -> f64 {
+    pub(super) fn pages_us(&self, quantile: f64) -> f64 {
         round(self.pages_ns.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
@@ -105,7 +105,7 @@ impl Sum {
     }
 
     /// Messages a second, all shards together.
-    fn per_s(&self, shards: u16) -> f64 {
+    pub(super) fn per_s(&self, shards: u16) -> f64 {
         round(self.latency_ns.len() as f64 / self.took.as_secs_f64() * f64::from(shards))
     }
 }
@@ -220,7 +220,7 @@ async fn during_snapshot(messages: &Messages, of: (&cli::Workload, u32), number:
 }
 
 /// Runs `f` on every shard at the same time.
-async fn on_all<R, F, Fut>(
+pub(super) async fn on_all<R, F, Fut>(
     messages: &Messages,
     (args, readers): (&cli::Workload, u32),
     number: u64,
@@ -256,7 +256,7 @@ where
 }
 
 /// The writers of one shard.
-struct Writers {
+pub(super) struct Writers {
     shard: Rc<Shard>,
     local: Local,
     channels: Rc<Vec<i64>>,
@@ -279,7 +279,7 @@ impl Writers {
     }
 
     /// The writers at work, until `meanwhile` is done.
-    async fn measure(self, meanwhile: impl Future<Output = ()>) -> messages::Result<Part> {
+    pub(super) async fn measure(self, meanwhile: impl Future<Output = ()>) -> messages::Result<Part> {
         let at_work = Rc::new(Cell::new(true));
         let latency_ns = Rc::new(RefCell::new(histogram()));
         runtime::reset_stall();

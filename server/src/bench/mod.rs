@@ -15,6 +15,7 @@ mod ingest;
 mod page;
 mod probe;
 mod recovery;
+mod reshard;
 mod workload;
 
 use crate::{cli, failure::Done, output::Format};
@@ -29,5 +30,6 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
         cli::Bench::Deleted(args) => deleted::run(args, format),
         cli::Bench::Flush(args) => flush::run(args, format),
         cli::Bench::Recovery(args) => recovery::run(args, format),
+        cli::Bench::Reshard(args) => reshard::run(args, format),
     }
 }
