@@ -5,7 +5,7 @@
 //! what stands behind them is reached.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use clap::Args;
 use serde_json::json;
@@ -32,13 +32,7 @@ pub(crate) struct Options {
 /// Fuzzes; true if nothing was found.
 #[expect(clippy::disallowed_methods, reason = "a process without shards")]
 pub(crate) fn run(options: &Options) -> bool {
-    let told = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).stderr(Stdio::null()).output();
-        let output = output.ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let nightly = told("rustc", &["+nightly", "-vV"]);
-    let (Some(version), Some(_)) = (nightly, told("c++", &["--version"])) else {
+    let (Some(host), Some(_)) = (workspace::nightly_host(), workspace::told("c++", &["--version"])) else {
         eprintln!(
             "fuzz: left out, for there is no nightly compiler (rustup toolchain install nightly --profile minimal), or no C++ \
              compiler for libFuzzer"
@@ -46,11 +40,6 @@ pub(crate) fn run(options: &Options) -> bool {
         println!("{}", json!({"left_out": true}));
         return true;
     };
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .unwrap_or_default()
-        .to_owned();
     let root = workspace::root();
     let fuzz = root.join("fuzz");
     let mut targets = targets(&fuzz);

@@ -4,6 +4,7 @@
 //! returns status 0 (all held), 1 (something failed) or 2 (wrong usage).
 
 pub mod arrows;
+mod asan;
 mod bitflip;
 mod chat;
 mod ci;
@@ -47,6 +48,8 @@ enum Command {
     Bitflip(bitflip::Options),
     /// Every decoder, fuzzed under AddressSanitizer; needs a nightly compiler.
     Fuzz(fuzz::Options),
+    /// The tests of the crates with `unsafe` code under AddressSanitizer; needs a nightly compiler. Takes minutes, and is not in `ci`.
+    Asan,
     /// A store opened and closed very often in one process: memory, descriptors and threads are counted.
     Leaks(leaks::Options),
     /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
 fn execute(command: Command) -> bool {
     match command {
         Command::Ci => ci::run(),
+        Command::Asan => asan::run(),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Leaks(options) => leaks::run(&options),
         Command::Sim(options) => sim::command::run(options),

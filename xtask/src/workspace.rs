@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -155,4 +155,18 @@ pub fn sources() -> Result<Vec<PathBuf>, Unreadable> {
 )]
 fn list(folder: &Path) -> std::io::Result<std::fs::ReadDir> {
     std::fs::read_dir(folder)
+}
+
+/// What a program says on stdout; `None` if it cannot be run or fails.
+pub(crate) fn told(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).stderr(Stdio::null()).output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The target that a nightly compiler builds for by itself; `None` if there is none.
+pub(crate) fn nightly_host() -> Option<String> {
+    let version = told("rustc", &["+nightly", "-vV"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "))?;
+    Some(host.to_owned())
 }
