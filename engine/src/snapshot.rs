@@ -179,8 +179,9 @@ pub fn copy(from: &Path, to: &Path, purpose: Purpose, mut progress: impl FnMut(&
     sync(&layout::tables_dir(to))?;
     sync(to)?;
     // Every file that it names is there, whole and durable.
-    let named = to.join(manifest::NEW_NAME);
-    copy_file(&from.join(manifest::FILE_NAME), &named)?;
+    let (source, named) = (from.join(manifest::FILE_NAME), to.join(manifest::NEW_NAME));
+    copy_file(&source, &named)?;
+    must_be_equal(&source, &named)?;
     rename(&named, &to.join(manifest::FILE_NAME))?;
     sync(to)?;
     if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -281,6 +282,20 @@ fn verify(path: &Path, file: &FileRecord, state: &State) -> Result<()> {
     }
 }
 
+/// Compares the copy of a manifest with what was copied, byte by byte.
+fn must_be_equal(source: &Path, copy: &Path) -> Result<()> {
+    let [of, is] = [map(source, manifest::FILE_MAX)?, map(copy, manifest::FILE_MAX)?];
+    if of[..] == is[..] {
+        return Ok(());
+    }
+    let same = of.iter().zip(&is[..]).take_while(|(a, b)| a == b).count();
+    Err(Error::Corrupt {
+        path: copy.to_owned(),
+        offset: same as u64,
+        what: format!("the copy differs from {}; copy again", source.display()),
+    })
+}
+
 fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| match source.kind() {
@@ -321,4 +336,26 @@ fn remove(path: &Path) -> Result<()> {
 fn sync(dir: &Path) -> Result<()> {
     let opened = File::open(dir).map_err(failed("open", dir))?;
     opened.sync_all().map_err(failed("sync of directory", dir))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "no shard runs")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_differs_is_named_with_the_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+        fs::write(&source, b"manifest").expect("written");
+        for (bytes, place) in [(&b"manifest"[..], None), (b"manifesT", Some(7)), (b"manif", Some(5))] {
+            fs::write(&copy, bytes).expect("written");
+            let offset = match must_be_equal(&source, &copy) {
+                Ok(()) => None,
+                Err(Error::Corrupt { offset, path, .. }) if path == copy => Some(offset),
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(offset, place);
+        }
+    }
 }

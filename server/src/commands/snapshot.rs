@@ -79,7 +79,12 @@ pub fn restore(args: cli::Restore, format: Format) -> Done {
     let to = session::config(&args.data)?.dir;
     let copied = copy(&args.from, &to, Purpose::Restore, |_, len| bar.inc(len));
     bar.finish_and_clear();
-    tell(copied?, format)
+    let copied = copied?;
+    if args.data.shards.is_some() {
+        // A start with another number of shards writes it down.
+        session::with_store(&args.data, async |_| Ok(()))?;
+    }
+    tell(copied, format)
 }
 
 fn restore_table(args: &cli::Restore, table: &str, new_name: &str, format: Format) -> Done {

@@ -70,7 +70,14 @@ fn a_backup_grows_by_what_is_new_and_is_restored() {
     stdout_of([&["snapshot"], &of_store[..], &["monday"]].concat());
     let monday = store.join("snapshots/monday");
     let other = folder.path().join("of-monday");
-    stdout_of(["restore", "--from", text(&monday), "--data", text(&other)]);
+    let with_shards = ["--data", text(&other), "--shards", "3"];
+    stdout_of([&["restore", "--from", text(&monday)], &with_shards[..]].concat());
+    let stats = stdout_of(["stats", "--data", text(&other)]);
+    assert_eq!(
+        stats.lines().filter(|line| line.contains("\"shard\":")).count(),
+        3,
+        "{stats}"
+    );
     assert_eq!(history(&other, "#c"), whole);
 }
 
