@@ -59,13 +59,16 @@ impl Read {
     /// All live rows of a partition, in clustering order, in pages of at most 1 MiB.
     #[must_use]
     pub fn partition(table: TableId, key: impl Into<Vec<u8>>) -> Read {
+        Read::slice(table, key, Slice::all())
+    }
+
+    /// The live rows of a slice of a partition, in clustering order, in pages of at most 1 MiB.
+    #[must_use]
+    pub fn slice(table: TableId, key: impl Into<Vec<u8>>, slice: Slice) -> Read {
         Read {
             table,
             key: key.into(),
-            slice: Slice {
-                start: Vec::new(),
-                end: vec![0xFF],
-            },
+            slice,
             direction: Direction::Forward,
             limit_rows: usize::MAX,
             limit_bytes: 1 << 20,

@@ -490,12 +490,15 @@ impl Filling {
     /// The read of a bucket, from its beginning or of the rest of it.
     fn read(&self, local: &Local, channel: i64, bucket: Bucket, rest: Option<Slice>) -> Read {
         Read {
-            slice: rest.unwrap_or_else(|| self.history.slice()),
             direction: self.history.direction(),
             limit_rows: self.wanted(),
             limit_bytes: READ_BYTES,
             past_tombstones: PastTombstones::Cut,
-            ..Read::partition(local.tables.messages, tables::bucket_key(channel, bucket.id))
+            ..Read::slice(
+                local.tables.messages,
+                tables::bucket_key(channel, bucket.id),
+                rest.unwrap_or_else(|| self.history.slice()),
+            )
         }
     }
 

@@ -337,10 +337,9 @@ impl Local {
         limit: usize,
     ) -> Result<(Vec<Bucket>, Option<Slice>)> {
         let read = Read {
-            slice,
             direction,
             limit_rows: limit,
-            ..Read::partition(self.tables.buckets, tables::channel_key(channel))
+            ..Read::slice(self.tables.buckets, tables::channel_key(channel), slice)
         };
         let page = self.shard.read(read).await?;
         let rows = page
@@ -403,9 +402,8 @@ pub(crate) const SUMMARY_PAGE: usize = 20_000;
 /// The read of one message.
 pub(crate) fn one(tables: &Tables, key: &[u8], position: &[u8]) -> Read {
     Read {
-        slice: tables::only(position),
         limit_rows: 1,
-        ..Read::partition(tables.messages, key)
+        ..Read::slice(tables.messages, key, tables::only(position))
     }
 }
 
