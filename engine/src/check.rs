@@ -17,6 +17,8 @@ use std::sync::Arc;
 const FOREIGN: &str = "written by another store than the manifest here";
 
 /// A place where bytes contradict their checksum or format.
+///
+/// [`Checked`] has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// The file.
@@ -28,6 +30,8 @@ pub struct Damaged {
 }
 
 /// What the verification found.
+///
+/// [`check`](fn@check) gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Files read.

@@ -22,6 +22,8 @@ const CACHE_BYTES: usize = 1 << 20;
 const MUTATIONS: usize = 16;
 
 /// A table that was copied.
+///
+/// [`Store::copy_table`](crate::Store::copy_table) gives it.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct CopiedTable {
     /// Partitions, counted once in each table file that has something of them.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Result of the engine's operations.
+///
+/// Its error is an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error of the engine. [`kind`](Error::kind) says what the caller can do.
@@ -94,6 +96,8 @@ pub enum Error {
 }
 
 /// What the caller can do.
+///
+/// [`Error::kind`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ErrorKind {
     /// Try again later.

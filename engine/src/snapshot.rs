@@ -28,6 +28,8 @@ const NAME_MAX: usize = 128;
 const UNFINISHED: &str = "copying";
 
 /// A snapshot that was made.
+///
+/// [`Store::snapshot`](crate::Store::snapshot) makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Its folder.
@@ -120,6 +122,8 @@ pub enum Purpose {
 }
 
 /// What a copy has done.
+///
+/// [`copy`] gives it.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Copied {
     /// Table files that were copied.

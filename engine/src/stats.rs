@@ -111,6 +111,8 @@ pub struct Recovery {
 }
 
 /// What a figure is.
+///
+/// [`Figure`] has it as a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FigureKind {
     /// It only grows.
@@ -317,6 +319,8 @@ impl ShardStatistics {
 
 /// The figures in Prometheus' text format, version 0.0.4, with the shard as a label: figures, times as histograms, and the hottest
 /// partitions. Times are in seconds.
+///
+/// [`read_statistics`](crate::read_statistics) reads what this writes.
 #[must_use]
 pub fn prometheus(shards: &[ShardStatistics]) -> String {
     let mut text = String::new();

@@ -105,6 +105,8 @@ impl WeakStore {
 }
 
 /// Whether `dir` holds a store.
+///
+/// [`must_be_store`] says what is wrong.
 #[must_use]
 pub fn is_store(dir: &Path) -> bool {
     dir.join(manifest::FILE_NAME).is_file()

@@ -4,6 +4,8 @@ use crate::MessageId;
 use std::fmt;
 
 /// The result of the calls of this crate.
+///
+/// Its error is an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong.

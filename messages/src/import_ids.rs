@@ -35,6 +35,8 @@ pub fn import_id(epoch: Epoch, unix_ms: i64, place: u32) -> Result<MessageId> {
 }
 
 /// Finds how late a line of a file comes at most.
+///
+/// [`ImportIds`] takes what it has found.
 #[derive(Debug, Default)]
 pub struct OrderScan {
     latest_ms: u64,
@@ -55,6 +57,8 @@ impl OrderScan {
 }
 
 /// Counts the places of a file's messages within their milliseconds, line by line.
+///
+/// [`Messages::import`](crate::Messages::import) takes messages with ids of its making.
 #[derive(Debug)]
 pub struct ImportIds {
     epoch: Epoch,

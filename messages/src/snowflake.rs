@@ -172,6 +172,8 @@ impl FromStr for MessageId {
 ///
 /// While the clock stands or steps back the last millisecond goes on being used; when its 4096 ids are given, the next
 /// millisecond is taken ahead of the clock, which catches up.
+///
+/// [`MessageId`] shows what is in an id.
 #[derive(Debug)]
 pub struct Generator {
     worker: u16,

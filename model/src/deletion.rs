@@ -6,6 +6,8 @@ use crate::varint;
 ///
 /// It shadows everything in its reach whose timestamp is at most its own: a deletion wins ties
 /// (`docs/semantics/conflicts.md`, rule 1).
+///
+/// [`MutationBuilder`](crate::MutationBuilder) and [`RowBuilder`](crate::RowBuilder) take it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Deletion {
     /// Microseconds since the Unix epoch, as the client or the server stamped the delete; `i64::MIN` for none.

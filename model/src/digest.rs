@@ -9,6 +9,8 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 /// What the hashes of a node's keys depend on.
+///
+/// [`KeyDigest`] shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KeySeed(u64);
 
@@ -30,6 +32,8 @@ impl KeySeed {
 }
 
 /// The digest of a set of clustering keys. Both halves are added apart, modulo 2^64.
+///
+/// [`KeySeed::digest`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KeyDigest {
     low: u64,
@@ -73,6 +77,8 @@ impl KeyDigest {
 }
 
 /// Row tombstones, and nothing else, of a stretch of one partition.
+///
+/// [`KeyDigest`] shows what its digest is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeadRows {
     /// How many.

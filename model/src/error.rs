@@ -5,6 +5,8 @@ use std::fmt;
 /// What is wrong with bytes, a value or a schema that were handed in.
 ///
 /// The caller knows where the bytes came from (file and offset, connection, statement) and adds it.
+///
+/// [`SchemaBuilder::build`](crate::SchemaBuilder::build) and [`Insert`](crate::Insert) give it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelError {

@@ -30,6 +30,8 @@
 use crate::{Deletion, RowRef, Token};
 
 /// The order of travel through a partition.
+///
+/// [`Merge`](crate::Merge) travels in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
     /// Clustering order; newest first for messages, whose id is `DESC`.
@@ -50,6 +52,8 @@ impl Direction {
 }
 
 /// A part of a partition: the keys `K` with `start <= K && K < end`.
+///
+/// [`Slice::prefix`] gives one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Slice {
     /// The position of the smallest key, whatever the direction.
@@ -140,6 +144,8 @@ pub enum Fragment<'a> {
 }
 
 /// A row or a range change inside one partition.
+///
+/// [`RowSource`] gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Item<'a> {
     /// A row.
@@ -179,6 +185,8 @@ impl<'a> From<Item<'a>> for Fragment<'a> {
 }
 
 /// What a source has next.
+///
+/// [`RowSource::peek`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peek<'a> {
     /// This.
@@ -193,6 +201,8 @@ pub enum Peek<'a> {
 }
 
 /// One source of a partition's rows and range changes, in one direction, each position once.
+///
+/// [`Merge`](crate::Merge) merges several.
 pub trait RowSource {
     /// What comes next; the same until [`advance`](Self::advance), [`skip_covered`](Self::skip_covered) or a fill.
     fn peek(&self) -> Peek<'_>;

@@ -5,7 +5,7 @@
 //! 16 hash differently. `i64::MIN` is kept for "before every token": a hash of that value becomes `i64::MAX`, and the
 //! empty key (which no table accepts) has the token `i64::MIN`.
 
-/// The position of a partition on the ring of 64-bit tokens.
+/// The position of a partition on the ring of 64-bit tokens. [`token_of`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub i64);
 
@@ -17,6 +17,14 @@ impl Token {
 }
 
 /// The token of a partition key (its bytes as `Schema::partition_key_bytes` gives them).
+///
+/// ```
+/// use scrollback_model::{next_token_of, shard_of, token_of};
+///
+/// let token = token_of(b"\x00\x00\x00\x07");
+/// let shard = shard_of(token, 4);
+/// assert_eq!(next_token_of(token, shard, 4), Some(token));
+/// ```
 #[inline]
 pub fn token_of(partition_key: &[u8]) -> Token {
     if partition_key.is_empty() {
@@ -30,6 +38,7 @@ pub fn token_of(partition_key: &[u8]) -> Token {
 pub const IGNORE_MSB: u32 = 12;
 
 /// The shard of a token: ScyllaDB's biased-token-round-robin, so that shard-aware drivers find the right core.
+/// [`token_of`] shows it.
 ///
 /// # Panics
 /// If `shards` is 0.
@@ -40,7 +49,7 @@ pub fn shard_of(token: Token, shards: u16) -> u16 {
     ((u128::from(biased) * u128::from(shards)) >> 64) as u16
 }
 
-/// The first token at or after `from` that belongs to `shard`, if there is one.
+/// The first token at or after `from` that belongs to `shard`, if there is one. [`token_of`] shows it.
 ///
 /// # Panics
 /// If `shard` is not one of `shards`.

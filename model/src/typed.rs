@@ -1,32 +1,6 @@
 //! Rows as Rust values: [`TypedRow`] reads columns by name, [`Insert`] writes them.
 //!
-//! The column's type decides what a value may be; no macro is needed:
-//!
-//! ```
-//! use scrollback_model::{CqlType, Insert, ModelError, RowRef, Schema, TypedRow};
-//!
-//! struct Reading { at_ms: i64, celsius: Option<f64> }
-//!
-//! impl Reading {
-//!     fn of(row: &TypedRow<'_>) -> Result<Reading, ModelError> {
-//!         Ok(Reading { at_ms: row.get("at_ms")?, celsius: row.get("celsius")? })
-//!     }
-//! }
-//!
-//! # fn main() -> Result<(), ModelError> {
-//! let schema = Schema::builder("lab", "readings")
-//!     .partition_key("sensor", CqlType::Int)
-//!     .clustering_desc("at_ms", CqlType::BigInt)
-//!     .regular("celsius", CqlType::Double)
-//!     .build()?;
-//! let insert = Insert::into(&schema).set("sensor", 7)?.set("at_ms", 1000_i64)?.set("celsius", 21.5)?.at(1)?;
-//! let mutation = insert.as_ref();
-//! let (clustering, row) = mutation.rows().next().expect("one row");
-//! let reading = Reading::of(&TypedRow::new(&schema, mutation.key(), clustering, row))?;
-//! assert_eq!((reading.at_ms, reading.celsius), (1000, Some(21.5)));
-//! # Ok(())
-//! # }
-//! ```
+//! The column's type decides what a value may be; no macro is needed.
 
 use crate::{
     CellKind, ColumnId, CqlType, Deletion, Expiry, ModelError, Mutation, MutationBuilder, RowBuilder, RowRef, Schema,
@@ -37,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A Rust type that a value is read as. `Option` of it is read where there may be none.
+///
+/// [`TypedRow::get`] reads by it.
 pub trait FromCql: Sized {
     /// The value; `None` if it is of another type.
     fn from_cql(value: Value) -> Option<Self>;
@@ -48,6 +24,8 @@ pub trait FromCql: Sized {
 }
 
 /// A Rust type that a value is written from. `None` of an `Option` deletes.
+///
+/// [`Insert::set`] writes by it.
 pub trait ToCql {
     /// The value, for a column of this type; `None` if it is of another one.
     fn to_cql(&self, ty: &CqlType) -> Option<Value>;
@@ -261,6 +239,32 @@ fn of_column<T>(name: &str, result: Result<T, ModelError>) -> Result<T, ModelErr
 }
 
 /// A row of a table, read by the names of its columns. Cheap to make; it borrows everything.
+///
+/// ```
+/// use scrollback_model::{CqlType, Insert, ModelError, RowRef, Schema, TypedRow};
+///
+/// struct Reading { at_ms: i64, celsius: Option<f64> }
+///
+/// impl Reading {
+///     fn of(row: &TypedRow<'_>) -> Result<Reading, ModelError> {
+///         Ok(Reading { at_ms: row.get("at_ms")?, celsius: row.get("celsius")? })
+///     }
+/// }
+///
+/// # fn main() -> Result<(), ModelError> {
+/// let schema = Schema::builder("lab", "readings")
+///     .partition_key("sensor", CqlType::Int)
+///     .clustering_desc("at_ms", CqlType::BigInt)
+///     .regular("celsius", CqlType::Double)
+///     .build()?;
+/// let insert = Insert::into(&schema).set("sensor", 7)?.set("at_ms", 1000_i64)?.set("celsius", 21.5)?.at(1)?;
+/// let mutation = insert.as_ref();
+/// let (clustering, row) = mutation.rows().next().expect("one row");
+/// let reading = Reading::of(&TypedRow::new(&schema, mutation.key(), clustering, row))?;
+/// assert_eq!((reading.at_ms, reading.celsius), (1000, Some(21.5)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TypedRow<'a> {
     schema: &'a Schema,
@@ -371,6 +375,8 @@ impl<'a> TypedRow<'a> {
 type Cell<'a> = (ColumnId, &'a CqlType, Option<Value>);
 
 /// One row to be written, column by column. Columns that are not set are left as they are.
+///
+/// [`TypedRow`] shows what is read again.
 #[derive(Clone, Debug)]
 #[must_use = "it is written when its mutation is applied"]
 pub struct Insert<'a> {

@@ -3,6 +3,8 @@
 use std::{fmt, str::FromStr};
 
 /// A number of bytes.
+///
+/// [`Config`](crate::Config) takes them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
 

@@ -83,6 +83,8 @@ pub enum Step {
 }
 
 /// What a merge has met so far.
+///
+/// [`Merge::counts`] gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MergeCounts {
     /// Rows taken from the sources, those found dead included, those passed over not.
@@ -110,6 +112,8 @@ enum Current {
 }
 
 /// The merged, reconciled stream of one partition's sources in one direction. See the module's page.
+///
+/// [`Step`] says what to do after each step.
 pub struct Merge<S> {
     sources: Vec<S>,
     direction: Direction,

@@ -32,6 +32,8 @@ pub(crate) const TAG_ROW: u8 = 3;
 pub(crate) const TAG_RANGE: u8 = 4;
 
 /// An owned mutation; cheap to clone and to send.
+///
+/// [`MutationBuilder`] shows how to make one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mutation(Bytes);
 
@@ -75,6 +77,8 @@ impl std::fmt::Debug for Mutation {
 }
 
 /// An encoded mutation, borrowed.
+///
+/// [`Mutation::as_ref`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MutationRef<'a> {
     bytes: &'a [u8],
@@ -298,6 +302,8 @@ impl std::fmt::Debug for MutationRef<'_> {
 }
 
 /// The rows of a mutation: (clustering key, row).
+///
+/// [`MutationRef::rows`] gives it.
 #[derive(Clone)]
 pub struct RowIter<'a> {
     rest: &'a [u8],
@@ -322,6 +328,8 @@ impl<'a> Iterator for RowIter<'a> {
 }
 
 /// The range deletions of a mutation: (start, end, deletion).
+///
+/// [`MutationRef::ranges`] gives it.
 #[derive(Clone)]
 pub struct RangeIter<'a> {
     rest: &'a [u8],

@@ -7,6 +7,8 @@ use super::{
 use crate::{ColumnId, Deletion, varint};
 
 /// One cell, or the deletion of a whole collection.
+///
+/// [`RowRef::cells`](crate::RowRef::cells) gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CellRef<'a> {
     /// The column.
@@ -21,6 +23,8 @@ pub struct CellRef<'a> {
 }
 
 /// What a cell says.
+///
+/// [`CellRef`] has it as a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CellKind<'a> {
     /// A value (CQL bytes).
@@ -93,6 +97,8 @@ impl<'a> CellRef<'a> {
 }
 
 /// The cells of a row, in order.
+///
+/// [`RowRef::cells`](crate::RowRef::cells) gives it.
 #[derive(Clone)]
 pub struct CellIter<'a> {
     rest: &'a [u8],

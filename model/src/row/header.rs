@@ -4,6 +4,8 @@ use super::{CELLS, DELETION, EXPIRING, LIVENESS, PLAIN, UNIFORM};
 use crate::{Deletion, varint};
 
 /// That a row exists although it may have no cells: what `INSERT` writes and `UPDATE` does not.
+///
+/// [`RowRef::liveness`](crate::RowRef::liveness) gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Liveness {
     /// Microseconds since the Unix epoch.

@@ -4,6 +4,8 @@ use super::{Encoder, RowRef};
 use crate::{ColumnId, Deletion};
 
 /// The columns that a reader asks for.
+///
+/// [`live_row`] takes them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Columns<'a> {
     /// Every column.
@@ -43,6 +45,8 @@ pub enum Live {
 }
 
 /// When a read happens.
+///
+/// [`live_row`] takes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadTime {
     /// Seconds since the Unix epoch, by the node's clock: what expires at or before this second is dead.
@@ -62,6 +66,8 @@ impl ReadTime {
 }
 
 /// A row as a reader sees it, and what was dead in it.
+///
+/// [`live_row`] gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LiveRow {
     /// The verdict.

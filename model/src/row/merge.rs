@@ -60,6 +60,8 @@ pub(crate) fn compare_cells(a: &CellRef<'_>, b: &CellRef<'_>) -> Ordering {
 /// Merges two rows of one key into `out`, whose former content is replaced.
 ///
 /// Commutative, associative and idempotent (`docs/semantics/conflicts.md`).
+///
+/// [`RowBuilder`](crate::RowBuilder) shows how to come by rows.
 pub fn merge_rows(a: RowRef<'_>, b: RowRef<'_>, out: &mut Vec<u8>) {
     out.clear();
     if a.bytes() == b.bytes() {
@@ -161,6 +163,8 @@ pub(crate) fn coverage(row: RowRef<'_>, by: Deletion) -> Coverage {
 }
 
 /// Drops from `row` what `by` covers. `out`'s former content is replaced: by what is left if something changed.
+///
+/// [`Shadowed`] says what is left.
 pub fn shadow_row(row: RowRef<'_>, by: Deletion, out: &mut Vec<u8>) -> Shadowed {
     shadow_row_counted(row, by, out).0
 }

@@ -68,6 +68,8 @@ pub(crate) const COLUMN_ESCAPE: u32 = 7;
 /// An encoded row, borrowed.
 ///
 /// Equal rows have equal bytes, so `==` on the bytes is equality of rows.
+///
+/// [`RowBuilder`] shows how to make the bytes of one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RowRef<'a> {
     bytes: &'a [u8],

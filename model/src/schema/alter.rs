@@ -4,6 +4,8 @@ use super::{Column, DroppedColumn, Schema, TableOptions};
 use crate::{ColumnId, CqlType, ModelError};
 
 /// One change of a table's definition.
+///
+/// [`Schema::altered`](crate::Schema::altered) gives the table that comes of it.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Alteration {

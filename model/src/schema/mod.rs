@@ -24,6 +24,8 @@ pub const KEY_BYTES_MAX: usize = 65_535;
 pub const NAME_CHARS_MAX: usize = 48;
 
 /// A column.
+///
+/// [`Schema`] has them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
     /// Its number in stored rows.
@@ -35,6 +37,8 @@ pub struct Column {
 }
 
 /// A column of the clustering key.
+///
+/// [`Schema`] has them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusteringColumn {
     /// The column.
@@ -44,6 +48,8 @@ pub struct ClusteringColumn {
 }
 
 /// A column that was dropped: cells with its id are no longer shown.
+///
+/// [`Schema`] has them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DroppedColumn {
     /// The column as it was.
@@ -55,6 +61,8 @@ pub struct DroppedColumn {
 }
 
 /// How blocks of the table's files are compressed.
+///
+/// [`TableOptions`] has it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Compression {
@@ -66,6 +74,8 @@ pub enum Compression {
 }
 
 /// What `WITH` sets.
+///
+/// [`SchemaBuilder::options`](crate::SchemaBuilder::options) sets them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableOptions {
     /// How long tombstones are kept at least, in seconds (10 days).
@@ -99,6 +109,8 @@ impl Default for TableOptions {
 }
 
 /// A table's definition.
+///
+/// [`SchemaBuilder`](crate::SchemaBuilder) shows how to define one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schema {
     /// The table's number in stored bytes; 0 until it is assigned.

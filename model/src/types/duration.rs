@@ -1,6 +1,8 @@
 //! `duration`: months, days and nanoseconds, each a vint of the native protocol, none of another sign than the others.
 
 /// A duration of the calendar; it has no order, for a month has no fixed length.
+///
+/// [`Value`](crate::Value) has it as a variant.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Duration {
     /// Months.

@@ -26,6 +26,8 @@ pub struct UserType {
 }
 
 /// A field of a user-defined type.
+///
+/// [`UserType`] shows how to name some.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct UserField {
     /// Its name.

@@ -33,6 +33,8 @@ use std::sync::Arc;
 pub const TYPE_DEPTH_MAX: usize = 16;
 
 /// A CQL type.
+///
+/// [`SchemaBuilder`](crate::SchemaBuilder) shows columns of some.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum CqlType {

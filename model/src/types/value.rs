@@ -8,6 +8,8 @@ use super::{CqlType, Duration, Fields};
 use crate::ModelError;
 
 /// A value of some type.
+///
+/// [`ToCql`](crate::ToCql) and [`FromCql`](crate::FromCql) turn Rust values into it and back.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Value {
