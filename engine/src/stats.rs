@@ -313,6 +313,12 @@ impl ShardStatistics {
                 "The longest time that a task has kept the shard.",
                 runtime.stall_max_us,
             ),
+            of(
+                "computed_max",
+                GaugeMicros,
+                "The longest time that a task has computed without giving the shard back.",
+                runtime.computed_max_us,
+            ),
         ]
     }
 }

@@ -28,6 +28,14 @@ impl Body {
         }
     }
 
+    /// CPU time of the shard's thread; virtual in a simulation.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        match self {
+            Body::Uring(_) | Body::Threads(_) => crate::time::real_thread_cpu_ns(),
+            Body::Sim(shard) => shard.now_ns(),
+        }
+    }
+
     pub(crate) fn unix_micros(&self) -> i64 {
         match self {
             Body::Uring(_) | Body::Threads(_) => crate::time::real_unix_micros(),

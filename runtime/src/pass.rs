@@ -24,6 +24,8 @@ pub(crate) struct Passes {
     last_ns: Cell<u64>,
     /// When the last poll of a task ended, or the last pass was.
     seen_ns: Cell<u64>,
+    /// The thread's CPU time as it was looked at last, before a poll, and when.
+    cpu: Cell<(u64, u64)>,
     asked: Cell<bool>,
     passer: RefCell<Passer>,
     waiters: RefCell<Vec<Waker>>,
@@ -41,6 +43,7 @@ impl Passes {
             number: Cell::new(0),
             last_ns: Cell::new(now),
             seen_ns: Cell::new(now),
+            cpu: Cell::new((0, 0)),
             asked: Cell::new(false),
             passer: RefCell::new(Passer::NotYet),
             waiters: RefCell::new(Vec::new()),
@@ -66,6 +69,9 @@ impl Context {
         if self.body.passed_meanwhile(self.passes.seen_ns.get(), now) {
             self.passed(now);
         }
+        if now.saturating_sub(self.passes.cpu.get().1) >= SLICE_NS {
+            self.passes.cpu.set((self.body.cpu_ns(), now));
+        }
         now
     }
 
@@ -75,6 +81,16 @@ impl Context {
         let now = self.body.now_ns();
         self.passes.seen_ns.set(now);
         now
+    }
+
+    /// How much of a poll that took `used` was computing: all of it, or what the thread's clock says that the machine has given it
+    /// since at most a slice before the poll. That clock costs a system call, so short polls are believed.
+    #[inline]
+    pub(crate) fn computed(&self, used: u64) -> u64 {
+        if used <= SLICE_NS {
+            return used;
+        }
+        used.min(self.body.cpu_ns().saturating_sub(self.passes.cpu.get().0))
     }
 
     fn passed(&self, now: u64) {

@@ -34,10 +34,16 @@ pub struct ShardStats {
     pub request_ns: u64,
     /// Time spent computing for background classes, in nanoseconds.
     pub background_ns: u64,
-    /// The longest time one task computed without giving the shard back, in microseconds.
+    /// The longest time one task kept the shard without giving it back, in microseconds, by the clock: turns that the machine gave
+    /// to other threads meanwhile are in it.
     pub stall_max_us: u64,
     /// The name of that task; empty if none has run.
     pub stall_max_task: &'static str,
+    /// The longest time one task computed without giving the shard back, in microseconds of the thread's CPU. Above 100, what was
+    /// computed in up to 100 us before may be in it.
+    pub computed_max_us: u64,
+    /// The name of that task; empty if none has run.
+    pub computed_max_task: &'static str,
 }
 
 /// The counters behind [`ShardStats`], one cell each.
@@ -56,8 +62,30 @@ pub(crate) struct Counters {
     pub(crate) jobs: Count,
     pub(crate) request_ns: Count,
     pub(crate) background_ns: Count,
-    stall_max_ns: Cell<u64>,
-    stall_max_task: Cell<&'static str>,
+    stall_max: Longest,
+    computed_max: Longest,
+}
+
+/// The longest of some times, and whose it was.
+#[derive(Default)]
+struct Longest {
+    ns: Cell<u64>,
+    task: Cell<&'static str>,
+}
+
+impl Longest {
+    #[inline]
+    fn see(&self, task: &'static str, ns: u64) {
+        if ns > self.ns.get() {
+            self.ns.set(ns);
+            self.task.set(task);
+        }
+    }
+
+    fn reset(&self) {
+        self.ns.set(0);
+        self.task.set("");
+    }
 }
 
 /// One counter.
@@ -77,13 +105,11 @@ impl Count {
 }
 
 impl Counters {
-    /// Notes that `task` computed for `ns` without giving the shard back.
+    /// Notes that `task` kept the shard for `ns`, `cpu_ns` of which it computed.
     #[inline]
-    pub(crate) fn computed(&self, task: &'static str, ns: u64) {
-        if ns > self.stall_max_ns.get() {
-            self.stall_max_ns.set(ns);
-            self.stall_max_task.set(task);
-        }
+    pub(crate) fn kept(&self, task: &'static str, ns: u64, cpu_ns: u64) {
+        self.stall_max.see(task, ns);
+        self.computed_max.see(task, cpu_ns);
     }
 
     fn snapshot(&self) -> ShardStats {
@@ -101,8 +127,10 @@ impl Counters {
             jobs: self.jobs.get(),
             request_ns: self.request_ns.get(),
             background_ns: self.background_ns.get(),
-            stall_max_us: self.stall_max_ns.get() / 1000,
-            stall_max_task: self.stall_max_task.get(),
+            stall_max_us: self.stall_max.ns.get() / 1000,
+            stall_max_task: self.stall_max.task.get(),
+            computed_max_us: self.computed_max.ns.get() / 1000,
+            computed_max_task: self.computed_max.task.get(),
         }
     }
 }
@@ -121,6 +149,6 @@ pub fn stats() -> ShardStats {
 /// Off-shard.
 pub fn reset_stall() {
     let context = context::current();
-    context.counters.stall_max_ns.set(0);
-    context.counters.stall_max_task.set("");
+    context.counters.stall_max.reset();
+    context.counters.computed_max.reset();
 }

@@ -221,7 +221,7 @@ impl Life {
         let after = context.running.replace(before);
         let end = context.poll_ends();
         let used = end.saturating_sub(start);
-        context.counters.computed(name, used);
+        context.counters.kept(name, used, context.computed(used));
         if background {
             context.counters.background_ns.add(used);
             let mut turn = self.turn.get();

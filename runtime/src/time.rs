@@ -97,6 +97,12 @@ pub(crate) fn real_monotonic_ns() -> u64 {
     spec.tv_sec as u64 * 1_000_000_000 + spec.tv_nsec as u64
 }
 
+/// CPU time of the calling thread.
+pub(crate) fn real_thread_cpu_ns() -> u64 {
+    let spec = read_clock(libc::CLOCK_THREAD_CPUTIME_ID);
+    spec.tv_sec as u64 * 1_000_000_000 + spec.tv_nsec as u64
+}
+
 pub(crate) fn real_unix_micros() -> i64 {
     let spec = read_clock(libc::CLOCK_REALTIME);
     spec.tv_sec * 1_000_000 + spec.tv_nsec / 1000

@@ -357,9 +357,34 @@ fn stalls_are_reported_with_the_name_of_their_task() {
         let stats = runtime::stats();
         assert_eq!(stats.stall_max_task, "the culprit");
         assert!(stats.stall_max_us >= 300_000);
+        assert_eq!(stats.computed_max_task, "the culprit");
+        // Others' turns on the core are not in it.
+        assert!(
+            (50_000..=stats.stall_max_us).contains(&stats.computed_max_us),
+            "{stats:?}"
+        );
         assert!(stats.background_ns >= 300_000_000);
         runtime::reset_stall();
         assert!(runtime::stats().stall_max_us < 300_000);
+    });
+}
+
+#[test]
+fn time_that_a_task_did_not_compute_is_a_stall_only() {
+    on_a_shard(|| async {
+        sleep(Duration::from_millis(5)).await;
+        runtime::reset_stall();
+        spawn(TaskClass::Request, "the sleeper", async {
+            // As if the machine had given the core to another.
+            std::thread::sleep(Duration::from_millis(50));
+        })
+        .await;
+        let stats = runtime::stats();
+        assert_eq!(stats.stall_max_task, "the sleeper");
+        assert!(
+            stats.stall_max_us >= 50_000 && stats.computed_max_us < 25_000,
+            "{stats:?}"
+        );
     });
 }
 

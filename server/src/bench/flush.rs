@@ -54,6 +54,7 @@ pub(super) struct Part {
     odsync: (u64, u64),
     stall_us: u64,
     stall_task: &'static str,
+    computed: (u64, &'static str),
 }
 
 /// All rounds and shards together.
@@ -65,6 +66,7 @@ pub(super) struct Sum {
     memtable_bytes: u64,
     odsync: (u64, u64),
     stall: (u64, &'static str),
+    computed: (u64, &'static str),
 }
 
 impl Sum {
@@ -77,6 +79,7 @@ impl Sum {
             memtable_bytes: 0,
             odsync: (0, 0),
             stall: (0, ""),
+            computed: (0, ""),
         }
     }
 
@@ -89,6 +92,7 @@ impl Sum {
         self.odsync.0 += part.odsync.0;
         self.odsync.1 += part.odsync.1;
         self.stall = self.stall.max((part.stall_us, part.stall_task));
+        self.computed = self.computed.max(part.computed);
     }
 
     pub(super) fn us(&self, quantile: f64) -> f64 {
@@ -157,6 +161,8 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
         figures.put("odsync_mean_us", flushing.odsync_mean_us());
         figures.put("stall_max_us", flushing.stall.0);
         figures.put("stall_max_task", flushing.stall.1);
+        figures.put("computed_max_us", flushing.computed.0);
+        figures.put("computed_max_task", flushing.computed.1);
         figures.put("quiet_per_s", quiet.per_s(shards));
         figures.put("quiet_p50_us", quiet.us(0.5));
         figures.put("quiet_p99_us", quiet.us(0.99));
@@ -164,6 +170,8 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
         figures.put("quiet_odsync_mean_us", quiet.odsync_mean_us());
         figures.put("quiet_stall_max_us", quiet.stall.0);
         figures.put("quiet_stall_max_task", quiet.stall.1);
+        figures.put("quiet_computed_max_us", quiet.computed.0);
+        figures.put("quiet_computed_max_task", quiet.computed.1);
         figures.put("p99_ratio", round(flushing.us(0.99) / quiet.us(0.99)));
         if readers > 0 {
             figures.put("readers", readers);
@@ -338,6 +346,7 @@ impl Writers {
             ),
             stall_us: stats.stall_max_us,
             stall_task: stats.stall_max_task,
+            computed: (stats.computed_max_us, stats.computed_max_task),
         })
     }
 }

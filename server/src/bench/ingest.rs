@@ -43,12 +43,15 @@ pub fn run(args: cli::BenchIngest, format: Format) -> Done {
         counted_phase?;
         let mut figures = Figures::new("ingest", workload, ("messages", workload.messages), &phase, shards);
         let (stall_max_us, stall_max_task) = grown.stall();
+        let (computed_max_us, computed_max_task) = grown.computed();
         figures.put("odsync_mean_us", grown.odsync_mean_us().map(round));
         figures.put("stall_max_us", stall_max_us);
+        figures.put("computed_max_us", computed_max_us);
         figures.put("written_bytes", grown.sum(|of| of.runtime.written_bytes));
         figures.put("user_bytes", workload.messages * content_bytes as u64);
         figures.put("allocations_per_op", round(allocations as f64 / counted as f64));
         figures.put("stall_max_task", stall_max_task);
+        figures.put("computed_max_task", computed_max_task);
         figures.put("body", messages.store().body().map(|body| body.to_string()));
         figures.put("batch", batch);
         figures.put("flushes", grown.sum(|of| of.flushes));

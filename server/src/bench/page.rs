@@ -98,7 +98,9 @@ async fn read(messages: &Messages, args: &cli::BenchPage) -> Done<Figures> {
         messages.store().shards(),
     );
     let (stall_max_us, stall_max_task) = grown.stall();
+    let (computed_max_us, computed_max_task) = grown.computed();
     figures.put("stall_max_us", stall_max_us);
+    figures.put("computed_max_us", computed_max_us);
     figures.put("allocations_per_op", round(allocations as f64 / counted as f64));
     figures.put("device_reads", grown.sum(|of| of.runtime.device_reads));
     figures.put("row_cache_hits", grown.sum(|of| of.row_cache_hits));
@@ -108,6 +110,7 @@ async fn read(messages: &Messages, args: &cli::BenchPage) -> Done<Figures> {
     figures.put("cold", cold);
     figures.put("flushed", args.flushed);
     figures.put("stall_max_task", stall_max_task);
+    figures.put("computed_max_task", computed_max_task);
     Ok(figures)
 }
 

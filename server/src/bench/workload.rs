@@ -216,4 +216,10 @@ impl Grown {
         let longest = self.after.iter().max_by_key(|of| of.runtime.stall_max_us);
         longest.map_or((0, ""), |of| (of.runtime.stall_max_us, of.runtime.stall_max_task))
     }
+
+    /// The longest time that a task has computed, microseconds, and which.
+    pub fn computed(&self) -> (u64, &'static str) {
+        let longest = self.after.iter().max_by_key(|of| of.runtime.computed_max_us);
+        longest.map_or((0, ""), |of| (of.runtime.computed_max_us, of.runtime.computed_max_task))
+    }
 }

@@ -138,6 +138,7 @@ fn shard(of: &ShardStatistics, recoveries: &[Recovery]) -> Value {
     let torn = recovery.and_then(|recovery| recovery.torn.as_ref());
     let more = [
         ("stall_max_task", json!(of.runtime.stall_max_task)),
+        ("computed_max_task", json!(of.runtime.computed_max_task)),
         ("replayed_records", json!(recovery.map(|recovery| recovery.records))),
         ("replayed_bytes", json!(recovery.map(|recovery| recovery.bytes))),
         ("recovery_us", json!(recovery.map(|recovery| recovery.micros))),

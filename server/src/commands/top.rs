@@ -109,6 +109,7 @@ const LINES: &[(&str, Line)] = &[
     ("requests CPU %", Line::Busy("request_cpu_us")),
     ("background CPU %", Line::Busy("background_cpu_us")),
     ("longest stall us", Line::Is("stall_max_us")),
+    ("longest computing us", Line::Is("computed_max_us")),
 ];
 
 impl View<'_> {
