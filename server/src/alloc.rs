@@ -15,6 +15,16 @@ pub struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// `mi_option_purge_delay` of mimalloc 2 and 3.
+const PURGE_DELAY: std::ffi::c_int = 15;
+
+/// What is freed stays with this process: a memtable given back to the kernel in one call stops its shard for milliseconds, and the
+/// next one has to be faulted in again. Memory is budgeted, so no more is kept than was allowed.
+pub fn keep_freed_memory() {
+    // SAFETY: it sets a number.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+}
+
 fn count() {
     if COUNTING.load(Ordering::Relaxed) {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -57,4 +67,18 @@ pub fn start() {
 pub fn stop() -> u64 {
     COUNTING.store(false, Ordering::Relaxed);
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_memory_is_kept_by_the_option_that_is_meant() {
+        // SAFETY: it reads a number.
+        let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert!(delay() > 0, "milliseconds, by default");
+        keep_freed_memory();
+        assert_eq!(delay(), -1);
+    }
 }

@@ -22,6 +22,7 @@ use output::Format;
 use std::{io::IsTerminal, process::ExitCode};
 
 fn main() -> ExitCode {
+    alloc::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
