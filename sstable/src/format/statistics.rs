@@ -334,7 +334,8 @@ impl DropTimes {
         full.map(|(_, count)| count).sum()
     }
 
-    pub(crate) fn add(&mut self, seconds: u32, count: u64) {
+    /// Counts `count` tombstones or expiring cells with the time `seconds`.
+    pub fn add(&mut self, seconds: u32, count: u64) {
         let mut number = u64::from(seconds) / self.width;
         if let (Some((first, _)), Some((last, _))) = (self.buckets.first(), self.buckets.last()) {
             let (mut low, mut high) = (number.min(*first), number.max(*last));
