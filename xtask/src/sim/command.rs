@@ -92,7 +92,7 @@ pub(crate) fn run(options: Options) -> bool {
     let too_few = options.broken.is_none() && outcome.failure.is_none() && !outcome.has_met_enough();
     if too_few {
         eprintln!(
-            "hardly any flushes, crashes, torn writes, I/O errors or other numbers of shards were met: these histories show nothing"
+            "hardly any flushes, crashes, torn writes, I/O errors, other numbers of shards or alterations were met: these histories show nothing"
         );
     }
     let mut line = outcome.json();
@@ -177,6 +177,7 @@ impl Outcome {
                 disk.writes_torn,
                 io_errors,
                 self.sum.report.counts.resharded,
+                self.sum.report.counts.altered,
             ]
             .iter()
             .all(|&met| 2 * met >= self.seeds)
@@ -211,6 +212,9 @@ impl Outcome {
             "lost_unacknowledged": counts.lost_unacknowledged,
             "sent_again": counts.sent_again,
             "resharded": counts.resharded,
+            "altered": counts.altered,
+            "alterations_kept": counts.alterations_kept,
+            "alterations_lost": counts.alterations_lost,
             "pages": counts.pages,
             "rows_read": counts.rows_read,
             "ms_per_seed": tenths(self.millis / self.seeds.max(1) as f64),

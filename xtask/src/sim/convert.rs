@@ -1,16 +1,16 @@
 //! The clients' tables, changes and reads in the engine's terms, and its pages in the clients'.
 
-use std::sync::Arc;
-
 use engine::{Page, PastTombstones, Read};
 use model::{
-    CellKind, CqlType, Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Schema, Slice, TableOptions,
+    CellKind, Compression, CqlType, Deletion, Direction, Mutation, MutationBuilder, RowBuilder, RowRef, Schema, Slice,
+    TableOptions,
 };
 
 use super::data::{
-    Ask, CellEdit, CellView, Change, Column, Edge, Key, PageView, Part, PartitionKey, RowEdit, RowView, Shape, TABLES,
+    Ask, CellEdit, CellView, Change, Column, Edge, Key, Name, PageView, Part, PartitionKey, RowEdit, RowView, Shape,
     Table, Ty, Val,
 };
+use super::layout::{Alteration, Held, Layout, OPTIONS};
 use super::node::Trouble;
 
 /// Keyspace of the simulated tables.
@@ -36,6 +36,23 @@ fn column_type(shape: Shape) -> CqlType {
     }
 }
 
+/// What a column holds that has this type.
+fn shape(ty: &CqlType) -> Option<Shape> {
+    let shape = match ty {
+        CqlType::BigInt => Shape::BigInt,
+        CqlType::Text => Shape::Text,
+        CqlType::Blob => Shape::Blob,
+        CqlType::Set(_) => Shape::SetOfText,
+        CqlType::Map(..) => Shape::MapOfTextToBigInt,
+        CqlType::List(_) => Shape::ListOfText,
+        _ => return None,
+    };
+    Some(shape)
+}
+
+/// More than a page meets.
+pub(crate) const MANY_TOMBSTONES: u32 = 100_000;
+
 /// A year.
 const GRACE_SECONDS: u32 = 31_536_000;
 
@@ -43,10 +60,10 @@ const GRACE_SECONDS: u32 = 31_536_000;
 pub(crate) fn schema(table: &Table) -> Schema {
     let mut builder = Schema::builder(KEYSPACE, table.name);
     for (nth, ty) in table.partition_key.iter().enumerate() {
-        builder = builder.partition_key(&format!("p{nth}"), key_type(*ty));
+        builder = builder.partition_key(&key_name(nth, false), key_type(*ty));
     }
-    for (nth, (ty, descending)) in table.clustering.iter().enumerate() {
-        let (name, ty) = (format!("k{nth}"), key_type(*ty));
+    for (nth, (ty, descending)) in (table.partition_key.len()..).zip(table.clustering) {
+        let (name, ty) = (key_name(nth, false), key_type(*ty));
         builder = if *descending {
             builder.clustering_desc(&name, ty)
         } else {
@@ -54,20 +71,100 @@ pub(crate) fn schema(table: &Table) -> Schema {
         };
     }
     for (nth, shape) in table.statics.iter().enumerate() {
-        builder = builder.static_column(&format!("s{nth}"), column_type(*shape));
+        builder = builder.static_column(&column_name(true, nth), column_type(*shape));
     }
     for (nth, shape) in table.regulars.iter().enumerate() {
-        builder = builder.regular(&format!("c{nth}"), column_type(*shape));
+        builder = builder.regular(&column_name(false, nth), column_type(*shape));
     }
+    builder
+        .options(options(0))
+        .build()
+        .expect("the simulated tables are well defined")
+}
+
+fn key_name(nth: usize, renamed: bool) -> String {
+    format!("k{nth}{}", if renamed { "_renamed" } else { "" })
+}
+
+fn column_name(is_static: bool, name: Name) -> String {
+    format!("{}{name}", if is_static { "s" } else { "c" })
+}
+
+/// A table's options. What a reader sees does not depend on them, but for where a page is cut; a default TTL is for those who write.
+/// No threshold is low: some readers do not expect to be cut.
+fn options(nth: usize) -> TableOptions {
     // The clients' clocks are weeks behind the nodes', and their tombstones are to count.
     let options = TableOptions {
         gc_grace_seconds: GRACE_SECONDS,
         ..TableOptions::default()
     };
-    builder
-        .options(options)
-        .build()
-        .expect("the simulated tables are well defined")
+    match nth {
+        0 => options,
+        1 => TableOptions {
+            gc_grace_seconds: 0,
+            tombstone_warn_threshold: Some(1),
+            ..options
+        },
+        2 => TableOptions {
+            tombstone_failure_threshold: Some(MANY_TOMBSTONES),
+            compression: Compression::None,
+            ..options
+        },
+        _ => TableOptions {
+            default_ttl: 86_400,
+            comment: "altered".to_owned(),
+            ..options
+        },
+    }
+}
+
+/// All columns that the table has or had, in the order in which they came: ids only grow. And whether each was dropped.
+fn columns(schema: &Schema, is_static: bool) -> Vec<(&model::Column, bool)> {
+    let there = if is_static { &schema.statics } else { &schema.regulars };
+    let dropped = schema.dropped.iter().filter(|of| of.is_static == is_static);
+    let dropped = dropped.map(|of| (&of.column, true));
+    let mut all: Vec<_> = there.iter().map(|column| (column, false)).chain(dropped).collect();
+    all.sort_by_key(|(column, _)| column.id);
+    all
+}
+
+/// What a definition says, in the clients' terms; `None` if none of their tables can be like that.
+pub(crate) fn layout(schema: &Schema) -> Option<Layout> {
+    let held = |is_static| {
+        let columns = columns(schema, is_static).into_iter();
+        let held = columns.map(|(column, dropped)| {
+            let name = column.name.get(1..)?.parse().ok()?;
+            let shape = shape(&column.ty)?;
+            let is_that = column.name == column_name(is_static, name) && column.ty == column_type(shape);
+            is_that.then_some(Held { name, shape, dropped })
+        });
+        held.collect::<Option<Vec<_>>>()
+    };
+    let key = schema.partition_key.iter();
+    let key = key.chain(schema.clustering.iter().map(|of| &of.column)).enumerate();
+    let renamed = key.map(|(nth, column)| [false, true].into_iter().find(|of| column.name == key_name(nth, *of)));
+    Some(Layout {
+        statics: held(true)?,
+        regulars: held(false)?,
+        renamed: renamed.collect::<Option<_>>()?,
+        options: (0..OPTIONS).find(|nth| schema.options == options(*nth))?,
+    })
+}
+
+/// An alteration as the engine takes it.
+pub(crate) fn alteration(alteration: &Alteration) -> model::Alteration {
+    match *alteration {
+        Alteration::Add { is_static, name, shape } => model::Alteration::Add {
+            name: column_name(is_static, name),
+            ty: column_type(shape),
+            is_static,
+        },
+        Alteration::Drop { is_static, name } => model::Alteration::drop(&column_name(is_static, name)),
+        Alteration::Rename { key, renamed } => {
+            model::Alteration::rename(&key_name(key, !renamed), &key_name(key, renamed))
+        }
+        Alteration::Options(nth) => model::Alteration::Options(options(nth)),
+    }
 }
 
 /// Bytes of a partition key: Cassandra's, one value as it is, several each with its length and a zero.
@@ -114,11 +211,12 @@ fn position(schema: &Schema, edge: &Edge) -> Vec<u8> {
 }
 
 /// The type of the names of a collection's elements.
-fn element_type(shape: Shape) -> CqlType {
-    key_type(shape.element().expect("only collections have elements"))
+fn element_type(column: &model::Column) -> Option<Ty> {
+    shape(&column.ty)?.element()
 }
 
-fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<u8> {
+fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
+    let id = |column: Column| columns[column].0.id;
     let mut row = RowBuilder::new();
     if let Some(timestamp) = edit.inserted {
         match edit.ends {
@@ -131,7 +229,8 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
     }
     let path = |column: Column, element: &Val| {
         let mut path = Vec::new();
-        element_type(shapes[column])
+        let ty = element_type(columns[column].0).expect("only collections have elements");
+        key_type(ty)
             .encode_path(&element.cql(), &mut path)
             .expect("the clients' elements are well formed");
         path
@@ -145,10 +244,7 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
                 value,
                 ends,
             } => {
-                let (id, ttl) = (
-                    columns[*column].id,
-                    ends.map(|ends| (ends - local_time(*timestamp), ends)),
-                );
+                let (id, ttl) = (id(*column), ends.map(|ends| (ends - local_time(*timestamp), ends)));
                 match ttl {
                     None => row.cell(id, *timestamp, value),
                     Some((ttl, ends)) => row.cell_ttl(id, *timestamp, value, ttl, ends),
@@ -161,7 +257,7 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
                 value,
                 ends,
             } => {
-                let (id, path) = (columns[*column].id, path(*column, element));
+                let (id, path) = (id(*column), path(*column, element));
                 match ends {
                     None => row.element(id, &path, *timestamp, value),
                     Some(ends) => row.element_ttl(id, &path, *timestamp, value, ends - local_time(*timestamp), *ends),
@@ -172,7 +268,7 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
                 element: None,
                 timestamp,
             } => {
-                row.tombstone(columns[*column].id, *timestamp, local_time(*timestamp));
+                row.tombstone(id(*column), *timestamp, local_time(*timestamp));
             }
             CellEdit::Delete {
                 column,
@@ -180,10 +276,10 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
                 timestamp,
             } => {
                 let path = path(*column, element);
-                row.element_tombstone(columns[*column].id, &path, *timestamp, local_time(*timestamp));
+                row.element_tombstone(id(*column), &path, *timestamp, local_time(*timestamp));
             }
             CellEdit::DeleteCollection { column, timestamp } => {
-                row.complex_deletion(columns[*column].id, deletion(*timestamp));
+                row.complex_deletion(id(*column), deletion(*timestamp));
             }
         }
     }
@@ -192,19 +288,16 @@ fn row_body(columns: &[model::Column], shapes: &[Shape], edit: &RowEdit) -> Vec<
 
 /// A change as the mutation that makes it.
 pub(crate) fn mutation(schema: &Schema, partition: &PartitionKey, change: &Change) -> Mutation {
-    let table = &TABLES[partition.table];
+    let regulars = columns(schema, false);
     let mut mutation = MutationBuilder::new(schema.id, &partition_key(partition));
     if let Some(timestamp) = change.deleted {
         mutation.delete_partition(deletion(timestamp));
     }
     if let Some(edit) = &change.statics {
-        mutation.static_row(&row_body(&schema.statics, table.statics, edit));
+        mutation.static_row(&row_body(&columns(schema, true), edit));
     }
     for (key, edit) in &change.rows {
-        mutation.row(
-            &clustering(schema, key),
-            &row_body(&schema.regulars, table.regulars, edit),
-        );
+        mutation.row(&clustering(schema, key), &row_body(&regulars, edit));
     }
     for (span, timestamp) in &change.ranges {
         mutation.delete_range(
@@ -251,7 +344,8 @@ pub(crate) fn read(
 pub(crate) fn page(schema: &Schema, table: &Table, page: &Page) -> Result<PageView<Slice>, Trouble> {
     let statics = page
         .static_row()
-        .map(|row| row_view(Key::new(), &schema.statics, table.statics, row));
+        .map(|row| row_view(Key::new(), &columns(schema, true), row));
+    let regulars = columns(schema, false);
     let key = |bytes: &[u8]| {
         let values = schema
             .decode_clustering(bytes)
@@ -265,9 +359,7 @@ pub(crate) fn page(schema: &Schema, table: &Table, page: &Page) -> Result<PageVi
         });
         parts.collect::<Result<Key, Trouble>>()
     };
-    let rows = page
-        .rows()
-        .map(|(bytes, row)| row_view(key(bytes)?, &schema.regulars, table.regulars, row));
+    let rows = page.rows().map(|(bytes, row)| row_view(key(bytes)?, &regulars, row));
     Ok(PageView {
         statics: statics.transpose()?,
         rows: rows.collect::<Result<_, _>>()?,
@@ -280,22 +372,21 @@ fn wrong(what: String) -> Trouble {
     Trouble::Wrong(format!("a page holds {what}"))
 }
 
-fn row_view(key: Key, columns: &[model::Column], shapes: &[Shape], row: RowRef<'_>) -> Result<RowView, Trouble> {
+/// Cells of dropped columns are shown as such, if the store gave any: whether it may is the oracle's question.
+fn row_view(key: Key, columns: &[(&model::Column, bool)], row: RowRef<'_>) -> Result<RowView, Trouble> {
     let row = RowRef::parse(row.bytes()).map_err(|e| wrong(format!("a row that is none: {e}")))?;
     if !row.deletion().is_live() {
         return Err(wrong("a row with its deletion".to_owned()));
     }
     let cells = row.cells().map(|cell| {
-        let column = columns.iter().position(|column| column.id == cell.column);
+        let column = columns.iter().position(|(column, _)| column.id == cell.column);
         let column = column.ok_or_else(|| wrong(format!("a cell of the unknown column {:?}", cell.column)))?;
         // Whether it should have ended by now is the oracle's question.
         let (CellKind::Live(value) | CellKind::Expiring { value, .. }) = cell.kind else {
             return Err(wrong(format!("a cell that is not live: {:?}", cell.kind)));
         };
         let element = cell.path.map(|path| {
-            let ty = shapes[column]
-                .element()
-                .ok_or_else(|| wrong("an element of no collection".to_owned()))?;
+            let ty = element_type(columns[column].0).ok_or_else(|| wrong("an element of no collection".to_owned()))?;
             let name = key_type(ty)
                 .decode_path(path)
                 .map_err(|e| wrong(format!("an element's name: {e}")))?;
@@ -317,6 +408,3 @@ fn row_view(key: Key, columns: &[model::Column], shapes: &[Shape], row: RowRef<'
         cells,
     })
 }
-
-/// The definitions in force, in the order of [`TABLES`].
-pub(crate) type Schemas = Arc<Vec<Arc<Schema>>>;

@@ -76,6 +76,7 @@ fn run_script(tear: Tear, crash: Option<(Point, [u64; 2])>, tell: bool) -> Run<E
         periodic: false,
         expiring: false,
         resharding: false,
+        altering: false,
     };
     let mut rng = Rng::new(1);
     let world = EngineWorld::new(1, &profile, tear, &mut rng);

@@ -184,6 +184,26 @@ pub(crate) struct Table {
     pub clustering: &'static [(Ty, bool)],
     pub statics: &'static [Shape],
     pub regulars: &'static [Shape],
+    /// Columns that may be added, their names after those that it has from the beginning.
+    pub more_statics: &'static [Shape],
+    pub more_regulars: &'static [Shape],
+}
+
+impl Table {
+    /// What a column holds that is added for the first time, or was there from the beginning.
+    pub(crate) fn shape(&self, is_static: bool, name: Name) -> Shape {
+        let (shapes, more) = if is_static {
+            (self.statics, self.more_statics)
+        } else {
+            (self.regulars, self.more_regulars)
+        };
+        shapes
+            .iter()
+            .chain(more)
+            .copied()
+            .nth(name)
+            .expect("a name of a column")
+    }
 }
 
 /// The tables: one as `messages` makes it; one with all that rows can have; one without clustering columns.
@@ -194,6 +214,8 @@ pub(crate) const TABLES: [Table; 3] = [
         clustering: &[(Ty::BigInt, true)],
         statics: &[],
         regulars: &[Shape::BigInt, Shape::Text, Shape::Blob],
+        more_statics: &[Shape::Text],
+        more_regulars: &[Shape::SetOfText],
     },
     Table {
         name: "wiki",
@@ -206,6 +228,8 @@ pub(crate) const TABLES: [Table; 3] = [
             Shape::MapOfTextToBigInt,
             Shape::ListOfText,
         ],
+        more_statics: &[Shape::SetOfText],
+        more_regulars: &[Shape::BigInt],
     },
     Table {
         name: "settings",
@@ -213,10 +237,16 @@ pub(crate) const TABLES: [Table; 3] = [
         clustering: &[],
         statics: &[],
         regulars: &[Shape::Text, Shape::SetOfText],
+        more_statics: &[],
+        more_regulars: &[Shape::Text],
     },
 ];
 
-/// Column of a row: its place among the statics or among the regulars of its table.
+/// Name of a column: its place among the names of its table's statics or regulars.
+pub(crate) type Name = usize;
+
+/// Column of a row: its place among all statics or all regulars that its table ever had. The columns that it has from the beginning
+/// have the places of their names.
 pub(crate) type Column = usize;
 
 /// One partition that the clients write and read.
@@ -257,6 +287,25 @@ pub(crate) enum CellEdit {
         column: Column,
         timestamp: i64,
     },
+}
+
+impl CellEdit {
+    /// What it speaks of: by name as it is drawn, by column as it is sent.
+    pub(crate) fn column(&self) -> Column {
+        match self {
+            CellEdit::Put { column, .. }
+            | CellEdit::Delete { column, .. }
+            | CellEdit::DeleteCollection { column, .. } => *column,
+        }
+    }
+
+    pub(crate) fn column_mut(&mut self) -> &mut Column {
+        match self {
+            CellEdit::Put { column, .. }
+            | CellEdit::Delete { column, .. }
+            | CellEdit::DeleteCollection { column, .. } => column,
+        }
+    }
 }
 
 impl fmt::Debug for CellEdit {

@@ -8,12 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine::{Config, Error, PastTombstones, Store, SyncMode};
-use model::{Mutation, Slice};
+use model::{Mutation, Schema, Slice};
 use runtime::sim::{self, Faults, Outcome, Sim, Tear};
 use runtime::{Handle, ShardId};
 
-use super::convert::{self, KEYSPACE, Schemas};
+use super::convert::{self, KEYSPACE, MANY_TOMBSTONES};
 use super::data::{Ask, Change, PageView, PartitionKey, TABLES};
+use super::layout::{Alteration, Layout};
 use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
 use super::plan::Profile;
 use super::truth::Slip;
@@ -33,9 +34,6 @@ fn trouble(error: Error) -> Trouble {
         _ => Trouble::Wrong(why),
     }
 }
-
-/// More than a page meets.
-const MANY_TOMBSTONES: u32 = 100_000;
 
 /// Settings small enough that a short history fills memtables, segments and caches.
 fn config(profile: &Profile, rng: &mut Rng) -> Config {
@@ -77,19 +75,14 @@ impl Door for EngineDoor {
             _ => PastTombstones::Cut,
         };
         let store = Store::open_on(self.handle, self.config).await.map_err(trouble)?;
-        let mut schemas = Vec::new();
         for table in &TABLES {
-            schemas.push(match store.table(KEYSPACE, table.name) {
-                Some(schema) => schema,
-                None => store
-                    .create_table(convert::schema(table), true)
-                    .await
-                    .map_err(trouble)?,
-            });
+            if store.table(KEYSPACE, table.name).is_none() {
+                let created = store.create_table(convert::schema(table), true).await;
+                created.map_err(trouble)?;
+            }
         }
         Ok(EngineNode {
             store,
-            schemas: Arc::new(schemas),
             universe,
             past_tombstones,
         })
@@ -100,16 +93,25 @@ impl Door for EngineDoor {
 #[derive(Clone)]
 pub(crate) struct EngineNode {
     store: Store,
-    schemas: Schemas,
     universe: Arc<Vec<PartitionKey>>,
     past_tombstones: PastTombstones,
 }
 
 impl EngineNode {
+    /// The definition in force: at least what the clients know of it.
+    fn schema(&self, table: usize) -> Arc<Schema> {
+        let schema = self.store.table(KEYSPACE, TABLES[table].name);
+        schema.expect("it was created when the store was opened")
+    }
+
     fn mutation(&self, change: &Change) -> Mutation {
         let partition = &self.universe[change.partition];
-        convert::mutation(&self.schemas[partition.table], partition, change)
+        convert::mutation(&self.schema(partition.table), partition, change)
     }
+}
+
+fn layout(schema: &Schema) -> Result<Layout, Trouble> {
+    convert::layout(schema).ok_or_else(|| Trouble::Wrong(format!("a definition that was never asked for: {schema:?}")))
 }
 
 type Write = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
@@ -170,17 +172,31 @@ impl Node for EngineNode {
 
     async fn read(&self, ask: &Ask, rest: Option<&Slice>) -> Result<PageView<Slice>, Trouble> {
         let partition = &self.universe[ask.partition];
-        let schema = &self.schemas[partition.table];
-        let page = self
-            .store
-            .read(convert::read(schema, partition, ask, rest, self.past_tombstones))
-            .await
-            .map_err(trouble)?;
-        convert::page(schema, &TABLES[partition.table], &page)
+        let read = convert::read(
+            &self.schema(partition.table),
+            partition,
+            ask,
+            rest,
+            self.past_tombstones,
+        );
+        let page = self.store.read(read).await.map_err(trouble)?;
+        // The table may have been altered meanwhile; what it had before is still known.
+        convert::page(&self.schema(partition.table), &TABLES[partition.table], &page)
     }
 
     async fn flush(&self) -> Result<(), Trouble> {
         self.store.flush().await.map_err(trouble)
+    }
+
+    fn layouts(&self) -> Result<Vec<Layout>, Trouble> {
+        (0..TABLES.len()).map(|table| layout(&self.schema(table))).collect()
+    }
+
+    async fn alter(&self, table: usize, alterations: &[Alteration]) -> Result<Layout, Trouble> {
+        let changes = alterations.iter().map(convert::alteration).collect();
+        let altered = self.store.alter_table(KEYSPACE, TABLES[table].name, changes).await;
+        altered.map_err(trouble)?;
+        layout(&self.schema(table))
     }
 
     async fn pause(&self, micros: u64) {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::data::{Ask, Change, PageView, PartitionKey};
+use super::layout::{Alteration, Layout};
 use super::truth::Slip;
 
 /// Why a store did not do what it was asked.
@@ -49,6 +50,12 @@ pub(crate) trait Node: Clone + 'static {
 
     /// Writes out all memtables.
     fn flush(&self) -> impl Future<Output = Result<(), Trouble>>;
+
+    /// What the tables are, as the store shows them, in the order of `TABLES`.
+    fn layouts(&self) -> Result<Vec<Layout>, Trouble>;
+
+    /// Alters a table; gives what the store shows it to be then.
+    fn alter(&self, table: usize, alterations: &[Alteration]) -> impl Future<Output = Result<Layout, Trouble>>;
 
     /// Lets virtual time go by.
     fn pause(&self, micros: u64) -> impl Future<Output = ()>;

@@ -10,10 +10,12 @@
 //!    timestamp wins; then one that ends, and the later end.
 //! 4. Static cells belong to the partition: only its deletion covers them.
 //! 5. What ends at a second is no more seen in that second; it wins and loses against others as before.
+//! 6. Cells of columns that the table does not have at this moment are not seen, and keep no row.
 
 use std::collections::BTreeMap;
 
 use super::data::{Ask, CellEdit, CellView, Change, Column, Key, PageView, RowEdit, RowView, Span, Val};
+use super::layout::{Held, Layout, is_seen};
 
 #[derive(Clone, Debug)]
 struct Cell {
@@ -21,6 +23,13 @@ struct Cell {
     /// `None`: deleted.
     value: Option<Vec<u8>>,
     ends: Option<u32>,
+}
+
+/// When somebody looks: the clock, and what the table is then.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub now_s: u32,
+    pub layout: &'a Layout,
 }
 
 /// Whether what ends then is still there.
@@ -105,7 +114,7 @@ impl Row {
     }
 
     /// What is live of it under a deletion from above.
-    fn view(&self, key: &Key, above: Option<i64>, now_s: u32) -> Option<RowView> {
+    fn view(&self, key: &Key, above: Option<i64>, columns: &[Held], now_s: u32) -> Option<RowView> {
         let deleted = above.max(self.deleted);
         let inserted = self
             .inserted
@@ -114,6 +123,7 @@ impl Row {
         let cells: Vec<CellView> = self
             .cells
             .iter()
+            .filter(|((column, _), _)| is_seen(columns, *column))
             .filter_map(|((column, element), cell)| {
                 let collection = self
                     .collections_deleted
@@ -159,8 +169,9 @@ impl Partition {
     }
 
     /// The static row, if it is live.
-    pub(crate) fn statics(&self, now_s: u32) -> Option<RowView> {
-        self.statics.view(&Key::new(), self.deleted, now_s)
+    pub(crate) fn statics(&self, at: Moment<'_>) -> Option<RowView> {
+        self.statics
+            .view(&Key::new(), self.deleted, &at.layout.statics, at.now_s)
     }
 
     /// The live rows of a span, in the order asked for, past `after` if it is given.
@@ -169,7 +180,7 @@ impl Partition {
         span: &'a Span,
         reverse: bool,
         after: Option<&'a Key>,
-        now_s: u32,
+        at: Moment<'a>,
     ) -> impl Iterator<Item = RowView> + 'a {
         let all: Box<dyn Iterator<Item = (&Key, &Row)>> = if reverse {
             Box::new(self.rows.iter().rev())
@@ -184,22 +195,28 @@ impl Partition {
                     .iter()
                     .filter(|(span, _)| span.contains(key))
                     .map(|(_, timestamp)| *timestamp);
-                row.view(key, self.deleted.max(ranges.max()), now_s)
+                row.view(key, self.deleted.max(ranges.max()), &at.layout.regulars, at.now_s)
             })
     }
 
     /// What is wrong with `page`, taken as the answer to `ask` past `after` at this moment; `None` if nothing is.
     ///
     /// A page may end at any row (its limits are checked by the caller), but only if it says that there may be more.
-    pub(crate) fn refutes<R>(&self, ask: &Ask, after: Option<&Key>, page: &PageView<R>, now_s: u32) -> Option<String> {
-        if self.statics(now_s) != page.statics {
+    pub(crate) fn refutes<R>(
+        &self,
+        ask: &Ask,
+        after: Option<&Key>,
+        page: &PageView<R>,
+        at: Moment<'_>,
+    ) -> Option<String> {
+        if self.statics(at) != page.statics {
             return Some(format!(
                 "static row: expected {:?}, got {:?}",
-                self.statics(now_s),
+                self.statics(at),
                 page.statics
             ));
         }
-        let mut expected = self.rows(&ask.span, ask.reverse, after, now_s);
+        let mut expected = self.rows(&ask.span, ask.reverse, after, at);
         for (nth, got) in page.rows.iter().enumerate() {
             match expected.next() {
                 Some(row) if row == *got => {}
@@ -214,7 +231,7 @@ impl Partition {
             )),
             Some(row)
                 if page.cut_at.is_some()
-                    && self.rows(&ask.span, ask.reverse, page.end(), now_s).next() != Some(row.clone()) =>
+                    && self.rows(&ask.span, ask.reverse, page.end(), at).next() != Some(row.clone()) =>
             {
                 Some(format!("the page is cut at {:?}, past {row:?}", page.cut_at))
             }
@@ -225,7 +242,8 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{Edge, Part};
+    use super::super::data::{Edge, Part, TABLES};
+    use super::super::layout::Wish;
     use super::*;
 
     fn key(id: i64) -> Key {
@@ -293,9 +311,13 @@ mod tests {
 
     /// Applies in every order, and each twice; shows the rows as `id:inserted:cells`.
     fn check(changes: &[Change], expected: &str) {
-        let all = Span::ALL;
+        let (all, layout) = (Span::ALL, Layout::of(&TABLES[1]));
+        let at = Moment {
+            now_s: NOW_S,
+            layout: &layout,
+        };
         let show = |partition: &Partition| {
-            let rows = partition.rows(&all, false, None, NOW_S).map(|row| {
+            let rows = partition.rows(&all, false, None, at).map(|row| {
                 let cells = row.cells.iter().map(|cell| match &cell.element {
                     Some(element) => format!("c{}[{element:?}]", cell.column),
                     None => format!("c{}={}", cell.column, String::from_utf8_lossy(&cell.value)),
@@ -476,6 +498,11 @@ mod tests {
     #[test]
     fn statics_outlive_rows_and_not_their_partition() {
         let mut partition = Partition::default();
+        let layout = Layout::of(&TABLES[1]);
+        let at = Moment {
+            now_s: 0,
+            layout: &layout,
+        };
         let statics = RowEdit {
             cells: vec![put(0, 5, "topic")],
             ..RowEdit::default()
@@ -485,12 +512,12 @@ mod tests {
             ranges: vec![(Span::ALL, 9)],
             ..change()
         });
-        assert_eq!(partition.statics(0).map(|row| row.cells.len()), Some(1));
+        assert_eq!(partition.statics(at).map(|row| row.cells.len()), Some(1));
         partition.apply(&Change {
             deleted: Some(5),
             ..change()
         });
-        assert_eq!(partition.statics(0), None);
+        assert_eq!(partition.statics(at), None);
     }
 
     #[test]
@@ -512,5 +539,43 @@ mod tests {
         let mut update = ending(2, "x", NOW_S);
         update.inserted = None;
         check(&[row(1, forever(1, "z")), row(1, update)], "1:true:");
+    }
+
+    #[test]
+    fn what_is_in_dropped_columns_is_not_seen_and_keeps_no_row() {
+        let mut partition = Partition::default();
+        let update = |cells| RowEdit {
+            cells,
+            ..RowEdit::default()
+        };
+        partition.apply(&row(1, update(vec![put(0, 5, "dropped")])));
+        partition.apply(&row(2, update(vec![put(0, 5, "dropped"), element(2, "kept", 5)])));
+        let insert = RowEdit {
+            inserted: Some(5),
+            cells: vec![put(0, 9, "dropped")],
+            ..RowEdit::default()
+        };
+        partition.apply(&row(3, insert));
+        let renewed = Wish::Column {
+            is_static: false,
+            name: 0,
+            renewed: true,
+            as_blob: false,
+        };
+        let (_, layout) = Layout::of(&TABLES[1]).wished(&TABLES[1], &[renewed]);
+        // The column that came back, older than what was dropped.
+        let back = layout.regulars.len() - 1;
+        partition.apply(&row(1, update(vec![put(back, 1, "anew")])));
+        let all = Span::ALL;
+        let seen = |partition: &Partition| {
+            let at = Moment {
+                now_s: NOW_S,
+                layout: &layout,
+            };
+            let columns = |row: RowView| row.cells.iter().map(|cell| cell.column).collect::<Vec<_>>();
+            let rows = partition.rows(&all, true, None, at).map(columns);
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&partition), [vec![back], vec![2], vec![]]);
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::data::{
-    Ask, CellEdit, Change, Column, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Ty, Val,
+    Ask, CellEdit, Change, Edge, Key, Name, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Table,
+    Ty, Val,
 };
+use super::layout::{OPTIONS, Wish};
 use super::node::{Cut, Homes, SHARDS_MAX, Weather};
 use crate::rng::Rng;
 
@@ -35,6 +37,11 @@ pub(crate) enum Step {
     },
     Flush,
     Pause(u64),
+    /// One `ALTER TABLE`.
+    Alter {
+        table: usize,
+        wishes: Vec<Wish>,
+    },
 }
 
 /// What happens between two starts of the store.
@@ -101,6 +108,8 @@ pub(crate) struct Profile {
     pub expiring: bool,
     /// The number of shards changes from start to start.
     pub resharding: bool,
+    /// Tables are altered.
+    pub altering: bool,
 }
 
 impl Profile {
@@ -112,6 +121,7 @@ impl Profile {
             periodic: rng.chance(1, 5),
             expiring: rng.chance(1, 2),
             resharding: rng.chance(1, 2),
+            altering: rng.chance(1, 3),
         }
     }
 
@@ -261,7 +271,51 @@ impl Generator {
         let writers = if alone { 1 } else { self.rng.within(1..5) };
         let mut clients: Vec<Vec<Step>> = (0..writers).map(|_| self.writer(alone)).collect();
         clients.extend((0..self.rng.within(1..3)).map(|_| self.reader()).collect::<Vec<_>>());
+        if self.profile.altering && self.rng.chance(2, 3) {
+            clients.push(self.administrator());
+        }
         clients
+    }
+
+    /// Alters tables while the others write and read.
+    fn administrator(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for _ in 0..self.rng.within(1..5) {
+            steps.push(Step::Pause(self.rng.within(1..4_000) as u64));
+            let nth = self.rng.below(TABLES.len());
+            let wishes = (0..*self.rng.pick(&[1, 1, 1, 2, 3])).map(|_| self.wish(&TABLES[nth]));
+            let wishes = wishes.collect();
+            steps.push(Step::Alter { table: nth, wishes });
+        }
+        steps
+    }
+
+    fn wish(&mut self, table: &Table) -> Wish {
+        let statics = table.statics.len() + table.more_statics.len();
+        let regulars = table.regulars.len() + table.more_regulars.len();
+        let keys = table.partition_key.len() + table.clustering.len();
+        match self.rng.below(10) {
+            0 => Wish::Rename {
+                key: self.rng.below(keys),
+            },
+            1 => Wish::Options(self.rng.below(OPTIONS)),
+            _ => {
+                let name = self.rng.below(statics + regulars);
+                let is_static = name < statics;
+                Wish::Column {
+                    is_static,
+                    name: if is_static { name } else { name - statics },
+                    renewed: self.rng.chance(1, 2),
+                    as_blob: self.rng.chance(1, 4),
+                }
+            }
+        }
+    }
+
+    /// What a table's columns hold, by name: those that it has from the beginning, and those that may be added.
+    fn shapes(&self, shapes: &[Shape], more: &[Shape]) -> Vec<Shape> {
+        let more = if self.profile.altering { more } else { &[] };
+        [shapes, more].concat()
     }
 
     /// Draws when a write ends: never, long ago, soon, or after the run.
@@ -391,6 +445,8 @@ impl Generator {
 
     fn part(&mut self, change: &mut Change, timestamp: i64) {
         let table = &TABLES[self.universe[change.partition].table];
+        let statics = self.shapes(table.statics, table.more_statics);
+        let regulars = self.shapes(table.regulars, table.more_regulars);
         match self.rng.below(100) {
             0..3 => change.deleted = Some(timestamp),
             3..12 if !table.clustering.is_empty() => {
@@ -398,12 +454,12 @@ impl Generator {
                     change.ranges.push((span, timestamp));
                 }
             }
-            12..22 if !table.statics.is_empty() => {
+            12..22 if !statics.is_empty() => {
                 let mut edit = RowEdit {
                     ends: self.ends(),
                     ..RowEdit::default()
                 };
-                self.cells(&mut edit, table.statics, timestamp, change.id);
+                self.cells(&mut edit, &statics, timestamp, change.id);
                 change.statics = Some(edit);
             }
             22..34 => {
@@ -424,7 +480,7 @@ impl Generator {
                     ends: self.ends(),
                     ..RowEdit::default()
                 };
-                self.cells(&mut edit, table.regulars, timestamp, change.id);
+                self.cells(&mut edit, &regulars, timestamp, change.id);
                 self.row(change, key, edit);
             }
             _ => {
@@ -434,7 +490,7 @@ impl Generator {
                     ends: self.ends(),
                     ..RowEdit::default()
                 };
-                self.cells(&mut edit, table.regulars, timestamp, change.id);
+                self.cells(&mut edit, &regulars, timestamp, change.id);
                 self.row(change, key, edit);
             }
         }
@@ -487,7 +543,7 @@ impl Generator {
         }
     }
 
-    fn elements(&mut self, edit: &mut RowEdit, column: Column, shape: Shape, ty: Ty, timestamp: i64, id: u32) {
+    fn elements(&mut self, edit: &mut RowEdit, column: Name, shape: Shape, ty: Ty, timestamp: i64, id: u32) {
         match self.rng.below(6) {
             // Overwritten as a whole: what was there goes, what is new is one tick later.
             0 => edit.cells.push(CellEdit::DeleteCollection {

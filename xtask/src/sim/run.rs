@@ -1,9 +1,9 @@
 //! Runs one seed: stretches of work, each ended by a crash or a shutdown, each followed by a start and a look at
 //! everything.
 //!
-//! 1. The store is opened. All partitions are read whole and judged against all prefixes (`truth`, rule 3). If the state is
-//!    not known for certain, what may be missing is sent again.
-//! 2. The clients run side by side: bursts, reads, flushes. Each page is judged as it comes (rules 1 and 2).
+//! 1. The store is opened. What it shows of its tables is judged (`truth`, rule 4). All partitions are read whole and judged
+//!    against all prefixes (rule 3). If the state is not known for certain, what may be missing is sent again.
+//! 2. The clients run side by side: bursts, reads, flushes, alterations. Each page is judged as it comes (rules 1 and 2).
 //! 3. The power is cut or the process killed, on the way or at the end; a shutdown before it must have left nothing in the air.
 //!
 //! A crash during 1 leaves what is known as it was: the next start is judged against the same prefixes.
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use super::data::{Ask, Key, PartitionIndex, PartitionKey, RowView, Span};
+use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, RowView, Span};
 use super::node::{Cut, Door, Ended, Homes, Node, Trouble, Weather, World};
 use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
 use super::truth::{Counts, Truth};
@@ -142,17 +142,25 @@ impl Stage {
     }
 
     async fn client<N: Node>(self, node: N, steps: Vec<Step>) {
+        let mut layouts = self.truth.layouts();
         for step in steps {
             if self.truth.violation().is_some() {
                 return;
             }
+            let writes = matches!(step, Step::Burst { .. } | Step::Apply(_));
+            let known = |change: Arc<Change>| layouts[self.universe[change.partition].table].known(&change);
             match step {
-                Step::Burst { shard, changes } => node.burst(shard, changes, self.truth.slip(shard)).await,
+                Step::Burst { shard, changes } => {
+                    let changes: Vec<_> = changes.into_iter().filter_map(known).collect();
+                    node.burst(shard, changes, self.truth.slip(shard)).await;
+                }
                 Step::Apply(change) => {
-                    let shard = self.truth.shard_of(change.partition);
-                    let ticket = self.truth.slip(shard).sent(&change);
-                    let outcome = node.apply(&change).await;
-                    ticket.ended(&outcome);
+                    if let Some(change) = known(change) {
+                        let shard = self.truth.shard_of(change.partition);
+                        let ticket = self.truth.slip(shard).sent(&change);
+                        let outcome = node.apply(&change).await;
+                        ticket.ended(&outcome);
+                    }
                 }
                 Step::Scroll { ask, pages } => {
                     self.scroll(&node, &ask, pages).await;
@@ -169,6 +177,16 @@ impl Stage {
                     }
                 }
                 Step::Pause(micros) => node.pause(micros).await,
+                Step::Alter { table, wishes } => {
+                    if let Some(alterations) = self.truth.alteration_begins(table, &wishes) {
+                        let outcome = node.alter(table, &alterations).await;
+                        self.truth.alteration_ends(table, &outcome);
+                    }
+                }
+            }
+            // Who writes knows of a table what it was when he last did something else: at times it is another by now.
+            if !writes {
+                layouts = self.truth.layouts();
             }
         }
     }
@@ -179,6 +197,10 @@ impl Stage {
             Ok(node) => node,
             Err(trouble) => return self.truth.trouble("opening the store", &trouble),
         };
+        match node.layouts() {
+            Ok(layouts) => self.truth.shown(layouts),
+            Err(trouble) => return self.truth.trouble("a look at the tables", &trouble),
+        }
         let mut found = Vec::with_capacity(self.universe.len());
         for partition in 0..self.universe.len() {
             match self.whole(&node, partition, &mut rng).await {

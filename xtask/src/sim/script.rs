@@ -1,8 +1,9 @@
-//! The scripted run of `cargo xtask crash-points`: open, write, edit, delete in all four ways, flush, reopen.
+//! The scripted run of `cargo xtask crash-points`: open, write, edit, delete in all four ways, flush, reopen, alter.
 
 use std::sync::Arc;
 
 use super::data::{CellEdit, Change, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Span, Val};
+use super::layout::Wish;
 use super::node::Homes;
 use super::plan::{Step, Stretch};
 use super::run::Course;
@@ -208,6 +209,18 @@ impl Script {
         steps.push(self.one(|s| s.change(PAGE, |change, now| change.deleted = Some(now))));
         let burst: Vec<_> = (10..=14).map(|id| self.send(CHANNEL, id)).collect();
         steps.push(self.burst(burst));
+        // A column is dropped and added again: what it had is gone, and what is written to it since is not.
+        let renewed = Wish::Column {
+            is_static: false,
+            name: 1,
+            renewed: true,
+            as_blob: true,
+        };
+        steps.push(Step::Alter {
+            table: 0,
+            wishes: vec![renewed],
+        });
+        steps.push(self.one(|s| s.edit(CHANNEL, message(10), |now| put(1, now, "anew"))));
         // An edit of what is gone does not bring the rest of it back.
         steps.push(self.one(|s| s.edit(CHANNEL, message(6), |now| put(2, now, "late"))));
         steps

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey};
+use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, TABLES};
+use super::layout::{Alteration, Layout};
 use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
-use super::oracle::Partition;
+use super::oracle::{Moment, Partition};
 use super::plan::{NODE_TIME_BEGINS_S, Profile};
 use super::run::{Run, run_seed};
 use super::truth::Slip;
@@ -41,10 +42,12 @@ enum Fault {
     FailsInFairWeather,
     Hangs,
     SeesWhatHasEnded,
+    ForgetsAlterations,
+    ShowsWhatWasDropped,
 }
 
 impl Fault {
-    const ALL: [Fault; 19] = [
+    const ALL: [Fault; 21] = [
         Fault::AcknowledgesBeforeSync,
         Fault::AppliesBeforeSync,
         Fault::LeavesHoles,
@@ -64,6 +67,8 @@ impl Fault {
         Fault::FailsInFairWeather,
         Fault::Hangs,
         Fault::SeesWhatHasEnded,
+        Fault::ForgetsAlterations,
+        Fault::ShowsWhatWasDropped,
     ];
 }
 
@@ -90,6 +95,10 @@ struct Machine {
     shards: Vec<RefCell<Shard>>,
     shard_of: RefCell<Vec<usize>>,
     now_s: Rc<Cell<u32>>,
+    universe: Vec<PartitionKey>,
+    layouts: RefCell<Vec<Layout>>,
+    /// What a start will find.
+    durable_layouts: Rc<RefCell<Vec<Layout>>>,
     /// Each partition as its last reader saw it.
     stale: RefCell<BTreeMap<PartitionIndex, Partition>>,
 }
@@ -233,16 +242,27 @@ impl Node for Toy {
                 .cloned()
                 .unwrap_or_default()
         };
-        let before = now();
+        let table = machine.universe[ask.partition].table;
+        let layout = || {
+            let mut layout = machine.layouts.borrow()[table].clone();
+            if machine.fault == Fault::ShowsWhatWasDropped {
+                let columns = layout.statics.iter_mut().chain(&mut layout.regulars);
+                columns.for_each(|column| column.dropped = false);
+            }
+            layout
+        };
+        let (before, layout_before) = (now(), layout());
         machine.op().await;
+        let layout = layout();
+        let at = |layout| Moment { now_s, layout };
         let after = now();
         let stale = machine.stale.borrow_mut().insert(ask.partition, after.clone());
         let state = match stale {
             Some(stale) if machine.fault == Fault::ReadsStale && machine.chance(0.05) => stale,
             _ => after,
         };
-        let old: Vec<_> = before.rows(&ask.span, ask.reverse, rest, now_s).collect();
-        let mut rows: Vec<_> = state.rows(&ask.span, ask.reverse, rest, now_s).collect();
+        let old: Vec<_> = before.rows(&ask.span, ask.reverse, rest, at(&layout_before)).collect();
+        let mut rows: Vec<_> = state.rows(&ask.span, ask.reverse, rest, at(&layout)).collect();
         if machine.fault == Fault::PagesOfTwoMoments {
             // The first row as it was when the read began, the others as they are when it ends.
             if let (Some(first), Some(was)) = (rows.first_mut(), old.first()) {
@@ -262,7 +282,7 @@ impl Node for Toy {
             more = Some(rows[1].key.clone());
         }
         Ok(PageView {
-            statics: state.statics(now_s),
+            statics: state.statics(at(&layout)),
             rows,
             more,
             cut_at: None,
@@ -283,6 +303,34 @@ impl Node for Toy {
         Ok(())
     }
 
+    fn layouts(&self) -> Result<Vec<Layout>, Trouble> {
+        Ok(self.0.layouts.borrow().clone())
+    }
+
+    async fn alter(&self, table: usize, alterations: &[Alteration]) -> Result<Layout, Trouble> {
+        let mut layout = self.0.layouts.borrow()[table].clone();
+        alterations.iter().for_each(|alteration| layout.alter(alteration));
+        let endures = || {
+            if self.0.fault != Fault::ForgetsAlterations {
+                self.0.durable_layouts.borrow_mut()[table] = layout.clone();
+            }
+        };
+        // Somewhere in the operation, which may be cut off or fail before or after that.
+        let early = self.0.chance(0.5);
+        if early {
+            endures();
+        }
+        self.0.op().await;
+        if self.0.chance(self.0.weather.get().io_error) {
+            return Err(Trouble::Failed("write of the layout: input/output error".to_owned()));
+        }
+        if !early {
+            endures();
+        }
+        self.0.layouts.borrow_mut()[table] = layout.clone();
+        Ok(layout)
+    }
+
     async fn pause(&self, _micros: u64) {
         self.0.op().await;
     }
@@ -299,6 +347,7 @@ struct ToyWorld {
     rng: Rng,
     ops: u64,
     disk: Vec<Vec<Arc<Change>>>,
+    layouts: Rc<RefCell<Vec<Layout>>>,
     machine: Option<Rc<Machine>>,
     now_s: Rc<Cell<u32>>,
     universe: RefCell<Vec<PartitionKey>>,
@@ -313,6 +362,7 @@ impl ToyWorld {
             rng: rng.fork(),
             ops: 0,
             disk,
+            layouts: Rc::new(RefCell::new(TABLES.iter().map(Layout::of).collect())),
             machine: None,
             now_s: Rc::new(Cell::new(NODE_TIME_BEGINS_S)),
             universe: RefCell::default(),
@@ -390,6 +440,9 @@ impl World for ToyWorld {
             off: Cell::new(false),
             at_rest: Cell::new(false),
             now_s: Rc::clone(&self.now_s),
+            universe: self.universe.borrow().clone(),
+            layouts: RefCell::new(self.layouts.borrow().clone()),
+            durable_layouts: Rc::clone(&self.layouts),
             shards: shards.collect(),
             shard_of: RefCell::new(
                 (0..self.universe.borrow().len())

@@ -7,6 +7,10 @@
 //! 2. A page that no prefix shorter than `p` explains has *seen* `p`: no crash may take that back.
 //! 3. After a crash *all* partitions of the shard equal the oracle after *one* prefix, which holds all that was
 //!    acknowledged and all that was seen. So nothing deleted returns, and there is no hole.
+//! 4. A table has one layout after another, alteration by alteration, one at a time. A page shows *one* of them: not an older one
+//!    than was answered, or seen by an earlier reader of the shard, when the read began; not a younger one than was begun when it
+//!    ended. After a start the store says which it is, not older than what was answered or seen anywhere; that it stays, and all
+//!    partitions are seen through it.
 //!
 //! Several prefixes may look alike (a deletion of what was not there changes nothing that a reader sees, yet stands against
 //! late writes). Then the shortest is taken as the state, and the changes up to the longest are sent again before anything else:
@@ -15,9 +19,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, RowView, Span};
+use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, RowView, Span, TABLES};
+use super::layout::{Alteration, Layout, Wish};
 use super::node::{Homes, Trouble, Weather};
-use super::oracle::Partition;
+use super::oracle::{Moment, Partition};
 use super::plan::NODE_TIME_BEGINS_S;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +52,24 @@ struct ShardTruth {
     seen: usize,
     /// Length of a prefix that a flush has made durable.
     settled: usize,
+    /// By table: the oldest layout that explains all that was seen.
+    layout_seen: [usize; TABLES.len()],
+}
+
+/// What a table was at the last start, and what has become of it since.
+struct TableTruth {
+    layouts: Vec<Arc<Layout>>,
+    /// The last that was answered; one more may have been begun, and whether it is there only a start tells.
+    answered: usize,
+}
+
+impl TableTruth {
+    fn at_rest(layout: Layout) -> TableTruth {
+        TableTruth {
+            layouts: vec![Arc::new(layout)],
+            answered: 0,
+        }
+    }
 }
 
 /// What a run has met.
@@ -64,6 +87,10 @@ pub(crate) struct Counts {
     pub sent_again: u64,
     /// Starts with another number of shards than before that were judged.
     pub resharded: u64,
+    pub altered: u64,
+    /// Alterations that were not answered, and were there after the start, or not.
+    pub alterations_kept: u64,
+    pub alterations_lost: u64,
     pub troubles: u64,
 }
 
@@ -80,6 +107,9 @@ impl std::ops::AddAssign for Counts {
         self.lost_unacknowledged += other.lost_unacknowledged;
         self.sent_again += other.sent_again;
         self.resharded += other.resharded;
+        self.altered += other.altered;
+        self.alterations_kept += other.alterations_kept;
+        self.alterations_lost += other.alterations_lost;
         self.troubles += other.troubles;
     }
 }
@@ -88,6 +118,7 @@ struct Inner {
     universe: Arc<Vec<PartitionKey>>,
     homes: Homes,
     shards: Vec<ShardTruth>,
+    tables: [TableTruth; TABLES.len()],
     /// An acknowledged change is durable; false: only what a flush settled is.
     durable_acks: bool,
     weather: Weather,
@@ -108,6 +139,7 @@ pub(crate) struct Truth(Arc<Mutex<Inner>>);
 pub(crate) struct Began {
     shard: usize,
     shortest: usize,
+    layout: usize,
 }
 
 /// One burst's hand on the truth; goes with it to its shard.
@@ -188,16 +220,16 @@ struct Walk<'a> {
     partition: Partition,
     index: PartitionIndex,
     sent: &'a [Sent],
-    now_s: u32,
+    at: Moment<'a>,
 }
 
 impl ShardTruth {
-    fn walk(&self, index: PartitionIndex, now_s: u32) -> Walk<'_> {
+    fn walk<'a>(&'a self, index: PartitionIndex, at: Moment<'a>) -> Walk<'a> {
         Walk {
             partition: self.base.get(&index).cloned().unwrap_or_default(),
             index,
             sent: &self.sent,
-            now_s,
+            at,
         }
     }
 }
@@ -227,7 +259,7 @@ impl Walk<'_> {
             }
             match verdicts.last() {
                 Some(same) if !changed => verdicts.push(Option::<String>::clone(same)),
-                _ => verdicts.push(self.partition.refutes(ask, after, page, self.now_s)),
+                _ => verdicts.push(self.partition.refutes(ask, after, page, self.at)),
             }
         }
         verdicts
@@ -283,6 +315,7 @@ impl Truth {
             universe,
             homes,
             shards,
+            tables: TABLES.each_ref().map(|table| TableTruth::at_rest(Layout::of(table))),
             durable_acks,
             weather: Weather::FAIR,
             now_s: NODE_TIME_BEGINS_S,
@@ -356,10 +389,81 @@ impl Truth {
 
     pub(crate) fn read_begins(&self, partition: PartitionIndex) -> Began {
         let inner = self.inner();
-        let shard = inner.shard_of(partition);
+        let (nth, table) = (inner.shard_of(partition), inner.universe[partition].table);
+        let shard = &inner.shards[nth];
         Began {
-            shard,
-            shortest: inner.shards[shard].acked.max(inner.shards[shard].seen),
+            shard: nth,
+            shortest: shard.acked.max(shard.seen),
+            layout: inner.tables[table].answered.max(shard.layout_seen[table]),
+        }
+    }
+
+    /// The layouts that were answered.
+    pub(crate) fn layouts(&self) -> Vec<Arc<Layout>> {
+        let inner = self.inner();
+        let answered = inner
+            .tables
+            .iter()
+            .map(|table| Arc::clone(&table.layouts[table.answered]));
+        answered.collect()
+    }
+
+    /// What is to be asked of the store to fulfil the wishes; `None` if what became of the last alteration is not known yet.
+    pub(crate) fn alteration_begins(&self, table: usize, wishes: &[Wish]) -> Option<Vec<Alteration>> {
+        let mut inner = self.inner();
+        let known = &mut inner.tables[table];
+        if known.layouts.len() > known.answered + 1 {
+            return None;
+        }
+        let (alterations, after) = known.layouts[known.answered].wished(&TABLES[table], wishes);
+        known.layouts.push(Arc::new(after));
+        inner.tell(|_| format!("{} is altered: {alterations:?}", TABLES[table].name));
+        Some(alterations)
+    }
+
+    /// The alteration was answered, with what the store shows since; or its outcome is open.
+    pub(crate) fn alteration_ends(&self, table: usize, outcome: &Result<Layout, Trouble>) {
+        let mut inner = self.inner();
+        match outcome {
+            Ok(shown) => {
+                let known = &mut inner.tables[table];
+                known.answered += 1;
+                let expected = &known.layouts[known.answered];
+                let wrong = (**expected != *shown).then(|| format!("expected {expected:?}, got {shown:?}"));
+                inner.counts.altered += 1;
+                inner.tell(|_| format!("{} was altered", TABLES[table].name));
+                if let Some(wrong) = wrong {
+                    inner.violate(format!("{} after an alteration: {wrong}", TABLES[table].name));
+                }
+            }
+            Err(trouble) => inner.trouble("an alteration", trouble),
+        }
+    }
+
+    /// Judges what a store that was opened shows of its tables (rule 4).
+    pub(crate) fn shown(&self, shown: Vec<Layout>) {
+        let inner = &mut *self.inner();
+        for (nth, shown) in shown.into_iter().enumerate() {
+            let (table, name) = (&mut inner.tables[nth], TABLES[nth].name);
+            let seen = inner.shards.iter().map(|shard| shard.layout_seen[nth]);
+            let oldest = seen.fold(table.answered, usize::max);
+            let begun = table.layouts.len() - 1;
+            let Some(found) = (oldest..=begun).rev().find(|place| *table.layouts[*place] == shown) else {
+                let what = format!(
+                    "{name} was altered {begun} times since the last start, {oldest} of them answered or seen; what the store shows is \
+                     none of the layouts since then\n  expected: {:?}\n  or: {:?}\n  got: {shown:?}",
+                    table.layouts[oldest], table.layouts[begun],
+                );
+                return inner.violate(what);
+            };
+            if begun > table.answered {
+                inner.counts.alterations_kept += u64::from(found == begun);
+                inner.counts.alterations_lost += u64::from(found < begun);
+            }
+            *table = TableTruth::at_rest(shown);
+        }
+        for shard in &mut inner.shards {
+            shard.layout_seen = [0; TABLES.len()];
         }
     }
 
@@ -370,19 +474,32 @@ impl Truth {
         inner.counts.rows_read += page.rows.len() as u64;
         let shard = &inner.shards[began.shard];
         let longest = shard.sent.len();
-        let verdicts = shard
-            .walk(ask.partition, inner.now_s)
-            .judge(began.shortest, longest, ask, after, page);
+        let table = inner.universe[ask.partition].table;
+        let layouts = &inner.tables[table].layouts[began.layout..];
+        // By layout, by prefix.
+        let verdicts: Vec<_> = layouts
+            .iter()
+            .map(|layout| {
+                let now_s = inner.now_s;
+                let walk = shard.walk(ask.partition, Moment { now_s, layout });
+                walk.judge(began.shortest, longest, ask, after, page)
+            })
+            .collect();
         inner.tell(|_| format!("page of {} rows after {after:?} for {ask:?}", page.rows.len()));
-        if let Some(first) = verdicts.iter().position(Option::is_none) {
+        let explains = |verdicts: &Vec<Option<String>>| verdicts.iter().position(Option::is_none);
+        if let Some(first) = verdicts.iter().filter_map(explains).min() {
+            let layout = verdicts.iter().take_while(|of| explains(of).is_none()).count();
             let shard = &mut inner.shards[began.shard];
             shard.seen = shard.seen.max(began.shortest + first);
+            shard.layout_seen[table] = shard.layout_seen[table].max(began.layout + layout);
         } else {
             let why = |verdict: Option<&Option<String>>| verdict.cloned().flatten().unwrap_or_default();
+            let (layouts, verdicts) = (verdicts.len(), verdicts.concat());
             let partition = inner.universe[ask.partition].clone();
             inner.violate(format!(
                 "a page of {partition} is the state of no prefix between {} (acknowledged or seen when the read began) and {longest} \
-                 (sent when it ended)\n  read: {ask:?}, after {after:?}\n  against the shortest: {}\n  against the longest: {}",
+                 (sent when it ended), in none of {layouts} layouts of its table\n  read: {ask:?}, after {after:?}\n  against the shortest: {}\n  \
+                 against the longest: {}",
                 began.shortest,
                 why(verdicts.first()),
                 why(verdicts.last()),
@@ -476,9 +593,12 @@ impl Truth {
                     more: None,
                     cut_at: None,
                 };
-                let verdicts = shard
-                    .walk(partition, inner.now_s)
-                    .judge(0, shard.sent.len(), &ask, None, &page);
+                let table = &inner.tables[inner.universe[partition].table];
+                let at = Moment {
+                    now_s: inner.now_s,
+                    layout: &table.layouts[table.answered],
+                };
+                let verdicts = shard.walk(partition, at).judge(0, shard.sent.len(), &ask, None, &page);
                 let name = |why: String| format!("{}: {why}", inner.universe[partition]);
                 verdicts.into_iter().map(|verdict| verdict.map(name)).collect()
             })
