@@ -250,14 +250,13 @@ impl Node {
         let present = present.ok_or_else(|| Error::invalid(format!("table {keyspace}.{name} does not exist")))?;
         let altered = present.altered(alterations, runtime::time::unix_micros());
         let altered = altered.map_err(|error| Error::invalid(error.to_string()))?;
-        manifest
-            .append(vec![Edit::CreateTable(Box::new(altered.clone()))])
-            .await?;
+        let edit = Edit::CreateTable(Box::new(altered.clone()));
         let altered = Arc::new(altered);
-        for shard in 0..shard_count() {
-            let schema = Arc::clone(&altered);
-            on_shard(ShardId(shard), move |shard| async move { shard.redefine(schema) }).await??;
+        if runtime::broken(Break::AltersBeforeManifest) {
+            redefine(&altered).await?;
         }
+        manifest.append(vec![edit]).await?;
+        redefine(&altered).await?;
         self.shared.set_schema(Arc::clone(&altered));
         Ok(altered)
     }
@@ -328,6 +327,15 @@ impl Node {
             None => result,
         }
     }
+}
+
+/// The table is this on all shards from now on.
+async fn redefine(altered: &Arc<Schema>) -> Result<()> {
+    for shard in 0..shard_count() {
+        let schema = Arc::clone(altered);
+        on_shard(ShardId(shard), move |shard| async move { shard.redefine(schema) }).await??;
+    }
+    Ok(())
 }
 
 fn shard_count() -> u16 {

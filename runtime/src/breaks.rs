@@ -62,11 +62,17 @@ pub enum Break {
     ReshardsEarly,
     /// A table file from before the number of shards changed is opened by one shard only.
     ReshardedFilesUnshared,
+    /// Reads follow a table's new definition before the manifest has it.
+    AltersBeforeManifest,
+    /// Reads join one, or are given a page, from before the table was altered.
+    JoinsUnalteredReads,
+    /// Rows that nothing else can change are copied as they lie, with what dropped columns hold.
+    CopiesDroppedColumns,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 28] = [
+    pub const ALL: [Break; 31] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -95,6 +101,9 @@ impl Break {
         Break::KeepsStalePages,
         Break::ReshardsEarly,
         Break::ReshardedFilesUnshared,
+        Break::AltersBeforeManifest,
+        Break::JoinsUnalteredReads,
+        Break::CopiesDroppedColumns,
     ];
 
     /// The name on command lines.
@@ -128,6 +137,9 @@ impl Break {
             Break::KeepsStalePages => "keeps-stale-pages",
             Break::ReshardsEarly => "reshards-early",
             Break::ReshardedFilesUnshared => "resharded-files-unshared",
+            Break::AltersBeforeManifest => "alters-before-manifest",
+            Break::JoinsUnalteredReads => "joins-unaltered-reads",
+            Break::CopiesDroppedColumns => "copies-dropped-columns",
         }
     }
 
@@ -167,6 +179,11 @@ impl Break {
             Break::ReshardsEarly => "a store gets another number of shards before its logs are in sstables",
             Break::ReshardedFilesUnshared => {
                 "a table file from before the number of shards changed is opened by one shard only"
+            }
+            Break::AltersBeforeManifest => "reads follow a table's new definition before the manifest has it",
+            Break::JoinsUnalteredReads => "a read joins one, or is given a page, from before its table was altered",
+            Break::CopiesDroppedColumns => {
+                "rows that nothing else can change are copied with what dropped columns hold"
             }
         }
     }

@@ -30,8 +30,8 @@ use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
 use joined::{JoinedReads, Turns};
 use model::{KeySeed, Schema, TableId, Token};
-use runtime::ShardId;
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
+use runtime::{Break, ShardId};
 use space::Shortage;
 use sstable::BlockCache;
 use std::any::Any;
@@ -208,7 +208,9 @@ impl Shard {
     /// The table is this from now on: no read that begins later shares the page of one that began before.
     pub(crate) fn redefine(&self, schema: Arc<Schema>) -> Result<()> {
         let table = self.table(schema.id)?;
-        self.joined.strike_off_table(schema.id);
+        if !runtime::broken(Break::JoinsUnalteredReads) {
+            self.joined.strike_off_table(schema.id);
+        }
         table.redefine(schema);
         Ok(())
     }

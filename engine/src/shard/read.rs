@@ -440,7 +440,7 @@ impl Shard {
                 let mut range = Deletion::LIVE;
                 loop {
                     let full = page.is_full(read);
-                    if !full && columns == Columns::All {
+                    if !full && (columns == Columns::All || runtime::broken(Break::CopiesDroppedColumns)) {
                         let (base, mut given) = (work(&cost, merge.counts()), 0);
                         let bytes_max = page.bytes() + LIVE_BYTES_PER_BREATH;
                         let give = |clustering: &[u8], row: RowRef<'_>| {
