@@ -222,8 +222,13 @@ impl Page {
     /// What it takes in memory, bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let content = &*self.content;
-        let static_row = content.static_row.as_ref().map_or(0, Vec::capacity);
-        size_of::<Content>() + content.bytes.capacity() + content.slots.capacity() * size_of::<Slot>() + static_row
+        let more = content.more.as_ref();
+        size_of::<Content>()
+            + content.bytes.capacity()
+            + content.slots.capacity() * size_of::<Slot>()
+            + content.static_row.as_ref().map_or(0, Vec::capacity)
+            + content.cut_at.as_ref().map_or(0, Vec::capacity)
+            + more.map_or(0, |more| more.start.capacity() + more.end.capacity())
     }
 }
 

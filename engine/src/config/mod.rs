@@ -95,7 +95,7 @@ settings! {
     /// 0: none. One partition takes an eighth of it at most, and never more than 256 KiB.
     row_cache_bytes: usize = 64 << 20,
     /// Memory of a shard's hot pages: those that are asked for more than once within a second are given to whoever asks for the
-    /// same before it is over, until their partition is written to. Default 1 MiB; 0: none.
+    /// same before it is over, until their partition is written to; 256 of them at most. Default 1 MiB; 0: none.
     hot_page_bytes: usize = 1 << 20,
     /// When a write is acknowledged: after its group's synchronous write, "group", the default; or at once, with a sync at least
     /// every so often, "periodic 10ms": a crash may take back that much.

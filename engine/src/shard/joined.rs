@@ -3,8 +3,8 @@
 //! 1. A read that has to wait, for the device or for its turn, is registered in the step in which it took its snapshot. An
 //!    identical read that comes meanwhile waits for its page instead of reading.
 //! 2. A page that others waited for, or that is asked for the second time within a second, is *hot*: it is kept, and given to
-//!    whoever asks for the same before the second is over. So what ends by the clock ends in time; `hot_page_bytes` is the limit, and when it is
-//!    reached all are forgotten.
+//!    whoever asks for the same before the second is over. So what ends by the clock ends in time. When `hot_page_bytes` or 256
+//!    pages are reached, all are forgotten.
 //! 3. Such pages are given in [turns](Turns), a few in each pass of the reactor: a crowd at one partition is served in order of
 //!    arrival, and those who want something else are not kept waiting by it.
 //! 4. A write to the partition strikes its reads and pages off: whoever comes later must see the write. What is waiting already
@@ -28,6 +28,12 @@ type Place = (TableId, Token);
 
 /// Larger pages are not kept.
 const HOT_PAGE_BYTES_MAX: usize = 256 << 10;
+/// Hot pages of a shard: so few that all of them are forgotten between two breaths.
+const HOT_PAGES_MAX: usize = 256;
+/// And of a partition: they are looked through one by one.
+const HOT_PAGES_OF_PARTITION_MAX: usize = 16;
+/// What a hot page takes beside what can be counted, bytes.
+const HOT_PAGE_OVERHEAD: usize = 256;
 /// What is remembered of the reads of a second, to know the second of two.
 const SEEN: usize = 1024;
 
@@ -40,6 +46,7 @@ pub(super) struct JoinedReads {
 struct HotPages {
     bytes_max: usize,
     bytes: usize,
+    count: usize,
     /// The second whose expiries they show.
     now_s: u32,
     by_place: BTreeMap<Place, Vec<(Read, Page)>>,
@@ -69,6 +76,7 @@ impl JoinedReads {
         let hot = HotPages {
             bytes_max: hot_page_bytes,
             bytes: 0,
+            count: 0,
             now_s: 0,
             by_place: BTreeMap::new(),
             seen: Box::new([0; SEEN]),
@@ -99,7 +107,7 @@ impl JoinedReads {
     /// second.
     pub(super) fn keep(&self, token: Token, read: &Read, now_s: u32, page: &Page, is_awaited: bool) {
         let hot = &mut *self.hot.borrow_mut();
-        let bytes = page.memory_bytes();
+        let bytes = memory_bytes(read, page);
         if bytes > hot.bytes_max.min(HOT_PAGE_BYTES_MAX) {
             return;
         }
@@ -108,13 +116,18 @@ impl JoinedReads {
         if std::mem::replace(seen, hash) != hash && !is_awaited {
             return;
         }
-        if hot.now_s != now_s || hot.bytes + bytes > hot.bytes_max {
-            hot.by_place.clear();
-            hot.bytes = 0;
+        if hot.now_s != now_s || hot.bytes + bytes > hot.bytes_max || hot.count == HOT_PAGES_MAX {
+            hot.forget();
+        }
+        let place = (read.table, token);
+        let of_place = hot.by_place.get(&place);
+        if of_place.is_some_and(|pages| pages.len() == HOT_PAGES_OF_PARTITION_MAX) {
+            hot.strike_off(place);
         }
         hot.now_s = now_s;
         hot.bytes += bytes;
-        let pages = hot.by_place.entry((read.table, token)).or_default();
+        hot.count += 1;
+        let pages = hot.by_place.entry(place).or_default();
         pages.push((read.clone(), page.clone().shared()));
     }
 
@@ -144,22 +157,37 @@ impl JoinedReads {
         if !by_place.is_empty() && !runtime::broken(Break::JoinsStaleReads) {
             by_place.remove(&place);
         }
-        let hot = &mut *self.hot.borrow_mut();
-        if !hot.by_place.is_empty()
-            && !runtime::broken(Break::KeepsStalePages)
-            && let Some(pages) = hot.by_place.remove(&place)
-        {
-            hot.bytes -= pages.iter().map(|(_, page)| page.memory_bytes()).sum::<usize>();
+        let mut hot = self.hot.borrow_mut();
+        if hot.count > 0 && !runtime::broken(Break::KeepsStalePages) {
+            hot.strike_off(place);
         }
     }
 
     /// Strikes all reads of a table off, whose definition changes in this step.
     pub(super) fn strike_off_table(&self, table: TableId) {
         self.by_place.borrow_mut().retain(|(of, _), _| *of != table);
-        let hot = &mut *self.hot.borrow_mut();
-        hot.by_place.clear();
-        hot.bytes = 0;
+        self.hot.borrow_mut().forget();
     }
+}
+
+impl HotPages {
+    fn forget(&mut self) {
+        self.by_place.clear();
+        (self.bytes, self.count) = (0, 0);
+    }
+
+    fn strike_off(&mut self, place: Place) {
+        for (read, page) in self.by_place.remove(&place).into_iter().flatten() {
+            self.bytes -= memory_bytes(&read, &page);
+            self.count -= 1;
+        }
+    }
+}
+
+/// What a hot page takes, bytes.
+fn memory_bytes(read: &Read, page: &Page) -> usize {
+    let read_bytes = read.key.len() + read.slice.start.len() + read.slice.end.len();
+    HOT_PAGE_OVERHEAD + read_bytes + page.memory_bytes()
 }
 
 /// Tells reads of one second apart, nearly always.
@@ -183,7 +211,7 @@ const SHARED_PER_PASS: usize = 32;
 pub(super) struct Turns {
     left: Semaphore,
     taken: Cell<usize>,
-    /// A task gives back in each pass what was taken in the one before.
+    /// A task gives back in the next pass what has been taken.
     refilled: Cell<bool>,
 }
 
@@ -214,10 +242,8 @@ impl Turns {
                 TaskClass::Request,
                 "deal out shared pages",
                 async move {
-                    while turns.taken.get() > 0 {
-                        runtime::next_pass().await;
-                        turns.left.add_permits(turns.taken.take());
-                    }
+                    runtime::next_pass().await;
+                    turns.left.add_permits(turns.taken.take());
                     turns.refilled.set(false);
                 },
             ));

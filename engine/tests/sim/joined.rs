@@ -246,3 +246,29 @@ fn a_page_that_others_waited_for_is_hot_at_once() {
         store.close().await.expect("closed");
     });
 }
+
+/// What a hot page takes is its key and its slice, too, and one partition has few of them.
+#[test]
+fn hot_pages_of_long_keys_and_of_many_slices_are_few() {
+    let mut sim = simulator(1, 1);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, schema) = flushed_with(handle, 32 << 10).await;
+        let hot = async || store.statistics().await.expect("figures")[0].reads_hot;
+        let long = Read::partition(schema.id, vec![7; 40_000]);
+        for _ in 0..4 {
+            store.read(long.clone()).await.expect("an empty page");
+        }
+        assert_eq!(hot().await, 0, "the key alone is longer than what there is for all");
+        let one = |id| Read {
+            limit_rows: 1,
+            ..Read::slice(schema.id, key(1), model::Slice::prefix(&clustering(&schema, id)))
+        };
+        // Three times each, one slice after the other, until they have met in one second.
+        for id in (1..=40).cycle().take(120) {
+            store.read(one(id)).await.expect("a page");
+        }
+        assert!(hot().await <= 16, "{} of 40 slices are kept", hot().await);
+        store.close().await.expect("closed");
+    });
+}
