@@ -6,7 +6,8 @@
 //!   sort as CQL sorts them, so that everything above compares with `memcmp`.
 //! - A row is a string of bytes ([`RowRef`], built by [`RowBuilder`]), canonical and self-contained; it travels unchanged
 //!   from the commit log to the memtable, the sstable and the reader. [`merge_rows`] reconciles two of them,
-//!   [`shadow_row`] applies a deletion to one, [`live_row`] leaves what a reader may see.
+//!   [`shadow_row`] applies a deletion to one, [`live_row`] leaves what a reader may see, [`purge_row`]
+//!   what compaction must keep.
 //! - A [`Mutation`] is what one write changes in one partition, as the bytes that the commit log keeps.
 //! - A [`RowSource`] streams one partition in either [`Direction`]; [`Merge`] reconciles several of them.
 //!
@@ -38,8 +39,8 @@ pub use ids::{ColumnId, TableId};
 pub use merge::{Merge, MergeCounts, Step};
 pub use mutation::{Mutation, MutationBuilder, MutationRef, RangeIter, RowIter};
 pub use row::{
-    CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, ReadTime, RowBuilder, RowRef, Shadowed, live_row,
-    merge_rows, shadow_row,
+    CellIter, CellKind, CellRef, Columns, Live, LiveRow, Liveness, PurgeRule, ReadTime, RowBuilder, RowRef, Shadowed,
+    live_row, merge_rows, purge_row, shadow_row,
 };
 pub use schema::{
     Alteration, ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder,

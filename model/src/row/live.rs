@@ -18,7 +18,7 @@ pub enum Columns<'a> {
 
 impl Columns<'_> {
     #[inline]
-    fn has(&self, column: ColumnId) -> bool {
+    pub(super) fn has(&self, column: ColumnId) -> bool {
         match self {
             Columns::All => true,
             Columns::Of(columns) => column.is_key_form() || columns.binary_search(&column).is_ok(),

@@ -31,6 +31,7 @@ mod encode;
 mod header;
 mod live;
 mod merge;
+mod purge;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use header::Liveness;
 pub use live::{Columns, Live, LiveRow, ReadTime, live_row};
 pub(crate) use merge::{Coverage, coverage, shadow_row_counted};
 pub use merge::{Shadowed, merge_rows, shadow_row};
+pub use purge::{PurgeRule, purge_row};
 
 use crate::{ColumnId, Deletion, ModelError};
 pub(crate) use encode::Encoder;

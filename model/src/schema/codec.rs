@@ -28,7 +28,8 @@ mod option {
     pub(super) const OTHER: u8 = 5;
     pub(super) const TOMBSTONE_WARN: u8 = 6;
     pub(super) const TOMBSTONE_FAILURE: u8 = 7;
-    pub(super) const LAST: u8 = TOMBSTONE_FAILURE;
+    pub(super) const COMPACTION: u8 = 8;
+    pub(super) const LAST: u8 = COMPACTION;
 }
 
 impl Schema {
@@ -75,6 +76,14 @@ impl Schema {
             if let Some(threshold) = threshold {
                 option(tag, &|b| varint::put_u64(b, u64::from(threshold)));
             }
+        }
+        if !o.compaction.is_empty() {
+            option(option::COMPACTION, &|b| {
+                put_all(b, &Vec::from_iter(&o.compaction), |b, (name, value)| {
+                    varint::put_bytes(b, name.as_bytes());
+                    varint::put_bytes(b, value.as_bytes());
+                });
+            });
         }
         out
     }
@@ -222,6 +231,13 @@ fn get_options(input: &mut &[u8]) -> Result<TableOptions, ModelError> {
             }
             option::TOMBSTONE_FAILURE => {
                 options.tombstone_failure_threshold = Some(varint::get_u32(bytes).ok_or(cut())?);
+            }
+            option::COMPACTION => {
+                let pairs = get_all(bytes, |bytes| Ok((get_string(bytes)?, get_string(bytes)?)))?;
+                if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+                    return Err(ModelError::corrupt("schema's compaction options out of order"));
+                }
+                options.compaction = pairs.into_iter().collect();
             }
             found => {
                 return Err(ModelError::TooNew {

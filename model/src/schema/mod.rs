@@ -15,6 +15,8 @@ mod tests;
 pub use alter::Alteration;
 pub use builder::SchemaBuilder;
 
+use std::collections::BTreeMap;
+
 use crate::clustering::{decode_component, encode_component};
 use crate::{ColumnId, CqlType, ModelError, RowRef, TTL_MAX, TableId};
 
@@ -84,6 +86,9 @@ pub struct TableOptions {
     pub default_ttl: u32,
     /// Of the table's files.
     pub compression: Compression,
+    /// How the table's files are compacted: the map of CQL, by name, `class` included; empty for the default. Checked by whoever
+    /// compacts.
+    pub compaction: BTreeMap<String, String>,
     /// Free text.
     pub comment: String,
     /// With more tombstones than this in one page a read is warned about; `None`: as the node has it.
@@ -100,6 +105,7 @@ impl Default for TableOptions {
             gc_grace_seconds: 864_000,
             default_ttl: 0,
             compression: Compression::default(),
+            compaction: BTreeMap::new(),
             comment: String::new(),
             tombstone_warn_threshold: None,
             tombstone_failure_threshold: None,

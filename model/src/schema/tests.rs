@@ -24,6 +24,8 @@ fn encodes_and_decodes() {
     schema.options.comment = "chat".to_string();
     schema.options.compression = Compression::None;
     schema.options.gc_grace_seconds = 3_600;
+    let compaction = [("class", "SizeTieredCompactionStrategy"), ("min_threshold", "6")];
+    schema.options.compaction = compaction.map(|(name, value)| (name.into(), value.into())).into();
     schema
         .options
         .other
