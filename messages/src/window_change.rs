@@ -16,6 +16,7 @@ use crate::{
     home::LockKey,
     local::{Local, id_time},
     tables,
+    windows::unix_ms_of,
 };
 use engine::Read;
 use model::{Deletion, Direction, MutationBuilder, RowBuilder, Slice};
@@ -61,7 +62,7 @@ impl Local {
             let _shared = home.home.share(LockKey::Windows(channel)).await;
             let windows = home.windows_locked(channel).await?;
             let free_ms = home.free_from(channel).await?;
-            Ok(home.unix_ms_of(border_from(&windows, from_ms.max(free_ms))))
+            Ok(unix_ms_of(epoch, border_from(&windows, from_ms.max(free_ms))))
         };
         self.at_home(channel, border).await
     }
@@ -169,7 +170,7 @@ impl Local {
             self.tables.epoch.unix_ms() + from_ms as i64,
             border_from(&windows, from_ms.max(free_ms)),
         );
-        let next_ms = self.unix_ms_of(next);
+        let next_ms = unix_ms_of(self.tables.epoch, next);
         if from_ms < free_ms {
             return Err(Error::BorderTooEarly { unix_ms, next_ms });
         }
@@ -219,10 +220,6 @@ impl Local {
         let (newest, _) = self.read_buckets(channel, everything, Direction::Forward, 1).await?;
         let end_ms = newest.first().map_or(0, |bucket| bucket.end_ms());
         Ok(end_ms.max(next.time_ms() + MARGIN_MS))
-    }
-
-    fn unix_ms_of(&self, hour: i32) -> i64 {
-        self.tables.epoch.unix_ms() + i64::from(hour) * HOUR_MS as i64
     }
 }
 

@@ -6,7 +6,10 @@
 //!
 //! The rules: `docs/semantics/windows.md`.
 
-use crate::{Bucket, Error, MessageId, Result, Window, bucket::hour_of};
+use crate::{
+    Bucket, Epoch, Error, MessageId, Result, Window,
+    bucket::{HOUR_MS, hour_of},
+};
 
 /// Changes of a channel's window at most.
 pub const WINDOW_CHANGES_MAX: usize = 32;
@@ -20,6 +23,18 @@ pub struct WindowChange {
     pub from_hour: i32,
     /// How long buckets last from there on.
     pub window: Window,
+}
+
+impl WindowChange {
+    /// The time from which on it is in force, Unix milliseconds.
+    pub fn unix_ms(&self, epoch: Epoch) -> i64 {
+        unix_ms_of(epoch, self.from_hour)
+    }
+}
+
+/// The first millisecond of an hour since the epoch, Unix milliseconds.
+pub(crate) fn unix_ms_of(epoch: Epoch, hour: i32) -> i64 {
+    epoch.unix_ms() + i64::from(hour) * HOUR_MS as i64
 }
 
 /// How long the buckets of a channel last, at every time.

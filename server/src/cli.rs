@@ -45,6 +45,7 @@ pub enum Command {
     Send(Send),
     Edit(Edit),
     Delete(Delete),
+    Window(Window),
     Stats(Stats),
     Top(Top),
     Check(Check),
@@ -248,6 +249,35 @@ pub struct Delete {
     /// The author who must have written the message; another one's is not deleted.
     #[arg(long, value_name = "NAME", requires = "id")]
     pub author: Option<String>,
+}
+
+/// Show how long the buckets of a channel last, or change it from a border to come on.
+///
+/// The messages of a channel lie in one partition for each bucket, a window of time: ten days, if the store was not made
+/// otherwise. A busy channel may want shorter ones. What lies before the border stays as it is, and a change that has not
+/// come yet is undone by asking for the window before it again.
+///
+///   scrollback window --data ./chat --channel '#ubuntu'
+///   scrollback window --data ./chat --channel '#ubuntu' --hours 24
+///
+/// With --format jsonl each window is {"from_ms":N,"hours":N,"in_force":false}, oldest first, and at last comes
+/// {"channel":"…","hours":N,"store_hours":N,"next_border_ms":N}: the window in force, that of the store, and the first
+/// border from which on it can be changed.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Window {
+    #[command(flatten)]
+    pub data: Data,
+    /// The channel's name.
+    #[arg(long, value_name = "NAME")]
+    pub channel: String,
+    /// Make the buckets last so many hours.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(messages::Window::HOURS_MAX)))]
+    pub hours: Option<u32>,
+    /// The border from which on they do, as 2030-01-01T00:00:00Z; one in the middle of a bucket is refused with the next that
+    /// would do. Default: the first one after every message.
+    #[arg(long, value_name = "RFC3339", requires = "hours")]
+    pub from: Option<Timestamp>,
 }
 
 /// Show a store's figures, shard by shard: tables, files, memory, log, cache, longest stall.

@@ -54,6 +54,17 @@ impl From<messages::Error> for Failure {
                 Timestamp(present_ms),
                 Timestamp(asked_ms)
             )),
+            messages::Error::NoBorder { unix_ms, next_ms } => Failure::new(format_args!(
+                "the bucket window cannot change at {}, in the middle of a bucket; the next border is {}",
+                Timestamp(unix_ms),
+                Timestamp(next_ms)
+            )),
+            messages::Error::BorderTooEarly { unix_ms, next_ms } => Failure::new(format_args!(
+                "the bucket window cannot change at {}, which is not a minute after every message of the channel; the first \
+                 border that is: {}",
+                Timestamp(unix_ms),
+                Timestamp(next_ms)
+            )),
             error => Failure::new(error),
         }
     }

@@ -54,6 +54,7 @@ fn run(cli: Cli) -> Done {
         Command::Send(args) => commands::change::send(args, cli.format),
         Command::Edit(args) => commands::change::edit(args, format),
         Command::Delete(args) => commands::change::delete(args, format),
+        Command::Window(args) => commands::window::run(args, format),
         Command::Stats(args) => commands::stats::run(args, format),
         Command::Top(args) => commands::top::run(args, format),
         Command::Check(args) => commands::check::run(args, format),

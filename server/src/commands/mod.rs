@@ -10,3 +10,4 @@ pub mod snapshot;
 pub mod sstable;
 pub mod stats;
 pub mod top;
+pub mod window;

@@ -101,6 +101,10 @@ fn bad_arguments() {
         args.extend(more);
         args.into_iter().map(OsString::from).collect::<Vec<_>>()
     };
+    let window = |more: &[&'static str]| {
+        let first = ["window", "--data", store_arg, "--channel", "#c"];
+        [&first[..], more].concat()
+    };
     let mut rows = Vec::new();
     for id in [
         "0",
@@ -214,6 +218,24 @@ fn bad_arguments() {
             2,
             "1000 is not in 1..=64",
             ["stats", "--data", store_arg, "--shards", "1000"],
+        ),
+        row(2, "0 is not in 1..=87660", window(&["--hours", "0"])),
+        row(2, "87661 is not in 1..=87660", window(&["--hours", "87661"])),
+        row(
+            2,
+            "a time is written as",
+            window(&["--hours", "1", "--from", "tomorrow"]),
+        ),
+        row(2, "--hours", window(&["--from", "2030-01-01T00:00:00Z"])),
+        row(
+            1,
+            "lies before the store's epoch",
+            window(&["--hours", "1", "--from", "2014-01-01T00:00:00Z"]),
+        ),
+        row(
+            1,
+            "there is no channel named \"#d\"",
+            ["window", "--data", store_arg, "--channel", "#d", "--hours", "1"],
         ),
         row(
             1,
