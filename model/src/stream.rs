@@ -251,6 +251,36 @@ pub trait RowSource {
     }
 }
 
+/// So that a merge can borrow sources that outlive it.
+impl<S: RowSource + ?Sized> RowSource for &mut S {
+    #[inline]
+    fn peek(&self) -> Peek<'_> {
+        (**self).peek()
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        (**self).advance();
+    }
+
+    fn skip_covered(&mut self, timestamp: i64, until: Option<&[u8]>) -> u64 {
+        (**self).skip_covered(timestamp, until)
+    }
+
+    fn skip_dead(&mut self, until: Option<&[u8]>) -> u64 {
+        (**self).skip_dead(until)
+    }
+
+    fn give_live(
+        &mut self,
+        direction: Direction,
+        until: Option<&[u8]>,
+        give: &mut impl FnMut(&[u8], RowRef<'_>) -> bool,
+    ) -> u64 {
+        (**self).give_live(direction, until, give)
+    }
+}
+
 /// Whether a row comes before `until` in the order of travel.
 #[inline]
 fn comes(direction: Direction, clustering: &[u8], until: Option<&[u8]>) -> bool {

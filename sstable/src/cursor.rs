@@ -119,7 +119,7 @@ const ROWS_PER_BREATH: u64 = 64;
 
 /// What a reader has the cursor pass over.
 #[derive(Clone, Copy, Debug)]
-enum Unwanted {
+pub(crate) enum Unwanted {
     /// Rows in which everything is as old as this, or older.
     Covered(i64),
     /// Row tombstones.
@@ -128,7 +128,7 @@ enum Unwanted {
 
 impl Unwanted {
     /// Whether all rows of a block are such.
-    fn is_all_of(self, entry: &IndexEntry<'_>) -> bool {
+    pub(crate) fn is_all_of(self, entry: &IndexEntry<'_>) -> bool {
         match self {
             Unwanted::Covered(timestamp) => entry.is_covered(timestamp),
             Unwanted::Dead => entry.dead_rows == entry.rows,

@@ -6,6 +6,7 @@
 //! - [`Table`] is an open file: footer, statistics, filter and top index stay in memory, everything else goes through the
 //!   [`BlockCache`]. A [`Cursor`] is a [`model::RowSource`] over one partition, in either direction, that may pass over blocks
 //!   without reading them.
+//! - [`Scan`] reads partition after partition past the cache, for compaction.
 //! - [`offline`] verifies, dumps and sums up files that no store has open, as pure functions over their bytes.
 //! - [`encode`] gives a file's bytes without a device.
 //!
@@ -21,6 +22,9 @@ mod error;
 mod format;
 pub mod offline;
 mod output;
+mod pieces;
+mod scan;
+mod share;
 mod table;
 mod writer;
 
@@ -30,5 +34,6 @@ pub use encoder::{KEY_BYTES_MAX, ROW_BYTES_MAX, WriterOptions, encode};
 pub use error::{Damage, Error, Result};
 pub use format::frame::Compression;
 pub use format::statistics::{DropTimes, Sizes, Statistics};
+pub use scan::Scan;
 pub use table::{Cost, Head, Table};
 pub use writer::{Summary, Writer};

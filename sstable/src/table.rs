@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ use crate::format::frame::{Identity, Kind, Unpacker};
 use crate::format::index::{First, IndexBlock};
 use crate::format::statistics::Statistics;
 use crate::format::{PARTITION_END, What};
+use crate::scan::Scan;
 
 /// How much of the end is read at once when a file is opened: all of it, for most.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -267,6 +269,12 @@ impl Table {
         Cursor::new(self.clone(), token, key, slice, direction)
     }
 
+    /// All partitions whose token lies in `tokens`, in order, read from front to back past the block cache, for compaction.
+    /// Does no I/O before [`Scan::next_partition`].
+    pub fn scan(&self, tokens: RangeInclusive<Token>) -> Scan {
+        Scan::new(self.clone(), tokens)
+    }
+
     /// The first partition after (token, key), or of all.
     pub async fn next_partition(&self, after: Option<(Token, &[u8])>) -> Result<Option<(Token, Vec<u8>)>> {
         let mut cost = Cost::default();
@@ -326,6 +334,14 @@ impl Table {
         inner.cache.remove(inner.key, place.offset);
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.0.file
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.0.identity
+    }
+
     pub(crate) fn top(&self) -> &IndexBlock {
         &self.0.top
     }
@@ -344,12 +360,17 @@ impl Table {
             return Ok(block);
         }
         let (raw, _) = self.frame(place, Kind::Index, cost).await?;
+        let block = Rc::new(self.parse_index(group, place, raw)?);
+        inner.cache.put_index(inner.key, place.offset, &block);
+        Ok(block)
+    }
+
+    /// Checks what index frame number `group`, at `place`, holds.
+    pub(crate) fn parse_index(&self, group: usize, place: Place, raw: Vec<u8>) -> Result<IndexBlock> {
         let block = IndexBlock::parse(raw).map_err(|what| self.corrupt(place.offset, what))?;
-        if block.first(0) != inner.top.first(group) {
+        if block.first(0) != self.top().first(group) {
             return Err(self.corrupt(place.offset, "an index frame is not the one that the top index names"));
         }
-        let block = Rc::new(block);
-        inner.cache.put_index(inner.key, place.offset, &block);
         Ok(block)
     }
 
@@ -396,13 +417,24 @@ impl Table {
 }
 
 /// Checks and decompresses a frame, pausing between steps.
-async fn unpack(
+pub(crate) async fn unpack(
     frame: &[u8],
     kind: Kind,
     identity: Identity,
     offset: u64,
 ) -> std::result::Result<(Vec<u8>, Vec<u8>), What> {
-    let mut unpacker = Unpacker::new(frame, kind, identity, offset)?;
+    unpack_into(frame, kind, identity, offset, [Vec::new(), Vec::new()]).await
+}
+
+/// As [`unpack`], into the memory of sections that are no longer needed.
+pub(crate) async fn unpack_into(
+    frame: &[u8],
+    kind: Kind,
+    identity: Identity,
+    offset: u64,
+    memory: [Vec<u8>; 2],
+) -> std::result::Result<(Vec<u8>, Vec<u8>), What> {
+    let mut unpacker = Unpacker::into_memory(frame, kind, identity, offset, memory)?;
     while !unpacker.step()? {
         runtime::breathe().await;
     }

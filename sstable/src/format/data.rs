@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use model::{Deletion, RowRef, Token, varint};
 
+use super::index::First;
 use super::{What, get_deletion, get_usize, put_deletion, take, u32_at, u64_at};
 
 const PARTITION_START: u8 = 1;
@@ -239,6 +240,8 @@ pub(crate) struct DataBlock {
     partitions: usize,
     /// Whether the last entry ends a partition.
     closed: bool,
+    /// What the frame's first range change says was in force before it, if it is of the partition that is open at the frame's start.
+    first_before: Option<Deletion>,
 }
 
 impl DataBlock {
@@ -264,12 +267,49 @@ impl DataBlock {
             restarts,
             partitions,
             closed: false,
+            first_before: None,
         };
         let mut walk = Walk::new();
+        let (mut closed, mut first_before, mut continues) = (false, None, true);
         while let Some(step) = walk.next(&block)? {
-            block.closed = matches!(step, Step::PartitionEnd);
+            closed = matches!(step, Step::PartitionEnd);
+            match step {
+                Step::PartitionStart { .. } => continues = false,
+                Step::RangeChange { before, .. } if continues && first_before.is_none() => first_before = Some(before),
+                _ => {}
+            }
         }
+        (block.closed, block.first_before) = (closed, first_before);
         Ok(block)
+    }
+
+    /// Both sections, for their memory.
+    pub(crate) fn into_sections(self) -> [Vec<u8>; 2] {
+        [self.keys, self.values]
+    }
+
+    /// How many partitions begin in the frame.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// Whether the frame begins as its index entry says: with this partition's start, or in it with this position.
+    pub(crate) fn begins_with(&self, first: First<'_>) -> bool {
+        match (first.position, self.partition_restart(0)) {
+            (None, Some(0)) => self.partition(0).is_some_and(|(token, key, _)| first.is_of(token, key)),
+            (Some(position), restart) if restart != Some(0) => self.restart_position(0) == Some(position),
+            _ => false,
+        }
+    }
+
+    /// Whether `open` fits what the frame says of the partition that is open at its start.
+    pub(crate) fn fits_open(&self, open: Deletion) -> bool {
+        let ends = self.partitions > 0 || self.closed;
+        match self.first_before {
+            Some(before) => before == open,
+            // Without a change it is in force up to the end.
+            None => open.is_live() || !ends,
+        }
     }
 
     /// Bytes of memory, for the cache.
@@ -300,7 +340,7 @@ impl DataBlock {
     }
 
     /// The number of the restart at which the frame's `i`th own partition begins.
-    fn partition_restart(&self, i: usize) -> Option<usize> {
+    pub(crate) fn partition_restart(&self, i: usize) -> Option<usize> {
         if i >= self.partitions {
             return None;
         }
@@ -312,7 +352,7 @@ impl DataBlock {
     }
 
     /// Token, key and deletion of the frame's `i`th own partition.
-    fn partition(&self, i: usize) -> Option<(Token, &[u8], Deletion)> {
+    pub(crate) fn partition(&self, i: usize) -> Option<(Token, &[u8], Deletion)> {
         let (at, _) = self.restart(self.partition_restart(i)?)?;
         match entry(&mut self.entries(at)) {
             Ok(Entry::PartitionStart { token, key, deletion }) => Some((token, key, deletion)),
@@ -321,7 +361,7 @@ impl DataBlock {
     }
 
     /// The first of the frame's own partitions that is not before (`Ordering::Less`) what `compare` looks for.
-    fn partition_point(&self, mut before: impl FnMut(Token, &[u8]) -> bool) -> usize {
+    pub(crate) fn partition_point(&self, mut before: impl FnMut(Token, &[u8]) -> bool) -> usize {
         let (mut low, mut high) = (0, self.partitions);
         while low < high {
             let mid = low + (high - low) / 2;

@@ -248,6 +248,18 @@ pub(crate) struct Unpacker<'a> {
 
 impl<'a> Unpacker<'a> {
     pub(crate) fn new(frame: &'a [u8], kind: Kind, identity: Identity, offset: u64) -> Result<Self, What> {
+        Self::into_memory(frame, kind, identity, offset, [Vec::new(), Vec::new()])
+    }
+
+    /// As [`new`](Self::new), into the memory of sections that are no longer needed.
+    pub(crate) fn into_memory(
+        frame: &'a [u8],
+        kind: Kind,
+        identity: Identity,
+        offset: u64,
+        mut out: [Vec<u8>; 2],
+    ) -> Result<Self, What> {
+        out.iter_mut().for_each(Vec::clear);
         if frame.len() < HEADER_LEN {
             return Err("a frame is shorter than its header");
         }
@@ -262,7 +274,7 @@ impl<'a> Unpacker<'a> {
             hashed: 4,
             section: 0,
             at: HEADER_LEN,
-            out: [Vec::new(), Vec::new()],
+            out,
         };
         this.hash()?;
         this.header = header(frame, kind)?;

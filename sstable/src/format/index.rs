@@ -400,6 +400,19 @@ impl IndexBlock {
         self.count_before(target, true).checked_sub(1)
     }
 
+    /// The last entry that begins with `token` or one before it.
+    pub(crate) fn last_up_to(&self, token: Token) -> Option<usize> {
+        let next = token.0.checked_add(1).map(|next| First {
+            token: Token(next),
+            key: &[],
+            position: None,
+        });
+        match next {
+            Some(next) => self.last_before(next),
+            None => self.count.checked_sub(1),
+        }
+    }
+
     /// The last entry that begins before `target`.
     pub(crate) fn last_before(&self, target: First<'_>) -> Option<usize> {
         self.count_before(target, false).checked_sub(1)

@@ -7,3 +7,4 @@ mod bytes;
 mod cost;
 mod faults;
 mod model_slices;
+mod scan;
