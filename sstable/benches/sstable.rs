@@ -1,4 +1,4 @@
-//! What the writer costs per message and the reader per page: chat rows of about 200 bytes.
+//! What the writer costs per message, the reader per page and a scan per row: chat rows of about 200 bytes.
 //!
 //! `cargo bench -p scrollback-sstable`. Times are of the CPU, of the thread that works, so that a busy machine hurts little. The encoder is measured alone (CPU only) and under the writer on a real shard; pages with
 //! their blocks in the cache, and with an empty cache, so that every block is read from the device and decompressed.
@@ -253,5 +253,91 @@ fn reader(c: &mut Criterion) {
     node.stop().unwrap();
 }
 
-criterion_group!(benches, writer, reader);
+/// Reads the whole file, with a scan or with a cursor for each partition; gives the sum of its bodies' lengths.
+async fn read_whole(table: &Table, data: &Data, by: By) -> usize {
+    let mut bytes = 0;
+    match by {
+        By::Scan => {
+            let mut scan = table.scan(Token(i64::MIN)..=Token(i64::MAX));
+            while scan.next_partition().await.unwrap() {
+                loop {
+                    match scan.peek() {
+                        Peek::End => break,
+                        Peek::Pending { .. } => scan.fill().await.unwrap(),
+                        Peek::Item(item) => {
+                            if let Item::Row { row, .. } = item {
+                                bytes += row.bytes().len();
+                            }
+                            scan.advance();
+                        }
+                    }
+                }
+            }
+        }
+        By::ScanRuns => {
+            let mut scan = table.scan(Token(i64::MIN)..=Token(i64::MAX));
+            while scan.next_partition().await.unwrap() {
+                while scan.peek() != Peek::End {
+                    scan.give_live(Direction::Forward, None, &mut |_, row| {
+                        bytes += row.bytes().len();
+                        true
+                    });
+                    scan.fill().await.unwrap();
+                }
+            }
+        }
+        By::Cursor => {
+            for (token, key, rows) in &data.channels {
+                bytes += page(table, *token, key, Slice::all(), rows.len()).await;
+            }
+        }
+    }
+    bytes
+}
+
+#[derive(Clone, Copy)]
+enum By {
+    Scan,
+    ScanRuns,
+    Cursor,
+}
+
+fn whole(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sst");
+    let node = Runtime::start(Options::default()).unwrap();
+    let at = path.clone();
+    let len = node
+        .handle()
+        .call(ShardId(0), move || async move { write(&at, &data()).await })
+        .wait()
+        .unwrap();
+    let mut group = c.benchmark_group("whole file");
+    group.sample_size(20).throughput(Throughput::Elements(MESSAGES));
+    for (name, by) in [
+        ("scan", By::Scan),
+        ("scan, live rows in runs", By::ScanRuns),
+        ("cursors", By::Cursor),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                let path = path.clone();
+                let job = move || async move {
+                    let data = data();
+                    let table = Table::open(&path, 1, len, Rc::new(BlockCache::new(0))).await.unwrap();
+                    let start = cpu();
+                    for _ in 0..n {
+                        black_box(read_whole(&table, &data, by).await);
+                    }
+                    cpu() - start
+                };
+                node.handle().call(ShardId(0), job).wait().unwrap()
+            });
+        });
+    }
+    group.finish();
+    node.stop().unwrap();
+}
+
+criterion_group!(benches, writer, reader, whole);
 criterion_main!(benches);
