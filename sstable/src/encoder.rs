@@ -17,7 +17,7 @@ use crate::format::filter::{self, FilterBuilder};
 use crate::format::footer::{FOOTER_LEN, Footer, PARTITION_HEADS, Place};
 use crate::format::frame::{Compression, Identity, Kind, Packer};
 use crate::format::index::{First, IndexBuilder, IndexEntry};
-use crate::format::statistics::Statistics;
+use crate::format::statistics::{EpochShares, Statistics};
 use crate::format::tally::Tally;
 use crate::format::{HEAD, PARTITION_END};
 
@@ -253,6 +253,19 @@ impl Encoder {
     /// Whether all bytes have been handed out.
     pub(crate) fn is_done(&self) -> bool {
         self.work == Work::Done
+    }
+
+    /// What the file is to say that it holds of each epoch.
+    ///
+    /// # Panics
+    /// If the fragments have ended, or if they are not in order.
+    pub(crate) fn set_epochs(&mut self, epochs: EpochShares) {
+        assert!(!self.finishing, "epoch shares after the last fragment");
+        assert!(
+            epochs.is_sound(),
+            "epoch shares are out of order, or of no length: {epochs:?}"
+        );
+        self.statistics.epochs = Some(epochs);
     }
 
     /// Takes in one fragment. True if [`step`](Self::step) must now be called until it is idle.
@@ -618,9 +631,12 @@ pub fn encode<'a>(options: WriterOptions, fragments: impl IntoIterator<Item = Fr
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use model::{ColumnId, RowBuilder, token_of};
 
     use super::*;
+    use crate::format::statistics::EpochShare;
 
     /// Encodes one partition with `content`, unless it panics.
     fn partition(content: &[Fragment<'_>]) {
@@ -726,6 +742,27 @@ mod tests {
             deletion: Deletion::LIVE,
         };
         encode(WriterOptions::new(TableId(1), [0; 16], 1), [start]);
+    }
+
+    #[test]
+    fn rejects_epoch_shares_in_disorder() {
+        let share = |epoch| EpochShare {
+            epoch,
+            ..EpochShare::default()
+        };
+        for (epoch_hours, epochs, sound) in [
+            (1, vec![], true),
+            (1, vec![-1, 0, 1], true),
+            (0, vec![1], false),
+            (1, vec![2, 1], false),
+            (1, vec![2, 2], false),
+        ] {
+            let name = format!("{epochs:?} of {epoch_hours} hours");
+            let shares = epochs.into_iter().map(share).collect();
+            let mut encoder = Encoder::new(WriterOptions::new(TableId(1), [0; 16], 1));
+            let set = AssertUnwindSafe(|| encoder.set_epochs(EpochShares { epoch_hours, shares }));
+            assert_eq!(catch_unwind(set).is_ok(), sound, "{name}");
+        }
     }
 
     #[test]

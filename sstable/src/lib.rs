@@ -33,7 +33,7 @@ pub use cursor::{Cursor, Unread};
 pub use encoder::{KEY_BYTES_MAX, ROW_BYTES_MAX, WriterOptions, encode};
 pub use error::{Damage, Error, Result};
 pub use format::frame::Compression;
-pub use format::statistics::{DropTimes, Sizes, Statistics};
+pub use format::statistics::{DropTimes, EpochShare, EpochShares, Sizes, Statistics};
 pub use scan::Scan;
 pub use table::{Cost, Head, Table};
 pub use writer::{Summary, Writer};

@@ -7,7 +7,7 @@ use model::{Fragment, TableId};
 
 use crate::encoder::{Encoder, Step, WriterOptions};
 use crate::error::{Error, Result};
-use crate::format::statistics::Statistics;
+use crate::format::statistics::{EpochShares, Statistics};
 use crate::output::{Output, breathe};
 
 /// Fragments taken in between two looks at the clock: a few microseconds of work.
@@ -95,6 +95,15 @@ impl Writer {
             breathe().await;
         }
         Ok(())
+    }
+
+    /// What the file is to say that it holds of each span of its clustering key's time; given again, it takes the place of what was given
+    /// before.
+    ///
+    /// # Panics
+    /// If the shares do not ascend by epoch, or an epoch has no hours.
+    pub fn set_epochs(&mut self, shares: EpochShares) {
+        self.encoder.set_epochs(shares);
     }
 
     /// Bytes of the file so far; the open block is not among them.

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use sstable::{
-    Damage,
+    Damage, EpochShare, EpochShares,
     offline::{self, Map, Stats, Verified},
 };
 use std::{io, path::Path};
@@ -106,6 +106,17 @@ fn stats(file: &Path, format: Format) -> Done {
     output.flush()
 }
 
+fn epochs(of: &EpochShares) -> Value {
+    let share = |share: &EpochShare| {
+        json!({
+            "epoch": share.epoch,
+            "bytes": share.bytes,
+            "shadowed_bytes": share.shadowed_bytes,
+        })
+    };
+    of.shares.iter().map(share).collect()
+}
+
 fn figures(of: &Stats) -> Value {
     let s = &of.statistics;
     // The markers that stand for "none" in the file are null here.
@@ -146,5 +157,7 @@ fn figures(of: &Stats) -> Value {
         "index_bytes": s.sizes.index_bytes,
         "top_bytes": s.sizes.top_bytes,
         "filter_bytes": s.sizes.filter_bytes,
+        "epoch_hours": s.epochs.as_ref().map(|epochs| epochs.epoch_hours),
+        "epochs": s.epochs.as_ref().map(epochs),
     })
 }

@@ -8,6 +8,7 @@
 //! | 0x8004 | smallest and largest position |
 //! | 0x0005 | drop times |
 //! | 0x0006 | sizes |
+//! | 0x0007 | epoch shares; there only if the writer was told them |
 //!
 //! Each: tag (2 bytes; bit 15: refuse the file if it is unknown), length (4 bytes), bytes.
 
@@ -23,6 +24,7 @@ const PARTITIONS: u16 = REQUIRED | 3;
 const POSITIONS: u16 = REQUIRED | 4;
 const DROP_TIMES: u16 = 5;
 const SIZES: u16 = 6;
+const EPOCHS: u16 = 7;
 
 /// What an sstable holds, known without reading its data.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -69,6 +71,65 @@ pub struct Statistics {
     pub drop_times: DropTimes,
     /// Bytes by kind.
     pub sizes: Sizes,
+    /// What the file's writer said that it holds of each epoch; not counted by the file's own code.
+    pub epochs: Option<EpochShares>,
+}
+
+/// What a file holds of each span of its clustering key's own time.
+///
+/// [`Writer::set_epochs`](crate::Writer::set_epochs) puts it into a file. It is an estimate, for whoever chooses files to compact; no read depends
+/// on it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EpochShares {
+    /// The length of an epoch, at least 1.
+    pub epoch_hours: u32,
+    /// Ascending by epoch, each once.
+    pub shares: Vec<EpochShare>,
+}
+
+/// What a file holds of one epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EpochShare {
+    /// The number of the epoch: a later one is larger.
+    pub epoch: i64,
+    /// Bytes of the file that belong to it.
+    pub bytes: u64,
+    /// Bytes of it in other files that what is deleted or overwritten here makes useless.
+    pub shadowed_bytes: u64,
+}
+
+impl EpochShares {
+    /// Bytes that a share takes at least.
+    const SHARE_LEN_MIN: usize = 3;
+
+    /// Whether there is nothing wrong with it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.epoch_hours > 0 && self.shares.is_sorted_by(|a, b| a.epoch < b.epoch)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        varint::put_u64(out, u64::from(self.epoch_hours));
+        varint::put_u64(out, self.shares.len() as u64);
+        for share in &self.shares {
+            varint::put_i64(out, share.epoch);
+            varint::put_u64(out, share.bytes);
+            varint::put_u64(out, share.shadowed_bytes);
+        }
+    }
+
+    fn decode(r: &mut &[u8]) -> Option<EpochShares> {
+        let epoch_hours = varint::get_u32(r)?;
+        let count = get_usize(r).filter(|count| *count <= r.len() / Self::SHARE_LEN_MIN)?;
+        let mut shares = Vec::with_capacity(count);
+        for _ in 0..count {
+            shares.push(EpochShare {
+                epoch: varint::get_i64(r)?,
+                bytes: varint::get_u64(r)?,
+                shadowed_bytes: varint::get_u64(r)?,
+            });
+        }
+        Some(EpochShares { epoch_hours, shares }).filter(EpochShares::is_sound)
+    }
 }
 
 /// Frames and their bytes, by kind.
@@ -194,6 +255,10 @@ impl Statistics {
             varint::put_u64(&mut record, value);
         }
         put(SIZES, &mut record);
+        if let Some(epochs) = &self.epochs {
+            epochs.encode(&mut record);
+            put(EPOCHS, &mut record);
+        }
         out
     }
 
@@ -223,6 +288,7 @@ impl Statistics {
                 POSITIONS => this.positions(r),
                 DROP_TIMES => DropTimes::decode(r).map(|d| this.drop_times = d),
                 SIZES => this.sizes(r),
+                EPOCHS => EpochShares::decode(r).map(|epochs| this.epochs = Some(epochs)),
                 _ if tag & REQUIRED != 0 => return Err("a statistics record that must be known is not"),
                 _ => continue,
             };
@@ -435,6 +501,64 @@ mod tests {
             assert_eq!(Statistics::decode(&s.encode(), s.partition_heads), Ok(s));
         }
         assert_eq!(sample().clustering, Some((vec![3, 1], vec![0xFF])));
+    }
+
+    /// A record of epoch shares alone, behind those that must be there.
+    fn with_epochs(record: &[u8]) -> Result<Option<EpochShares>, What> {
+        let mut bytes = Statistics::default().encode();
+        bytes.extend_from_slice(&[7, 0]);
+        bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(record);
+        Statistics::decode(&bytes, false).map(|s| s.epochs)
+    }
+
+    #[test]
+    fn epoch_shares_have_these_bytes() {
+        let share = |epoch, bytes, shadowed_bytes| EpochShare {
+            epoch,
+            bytes,
+            shadowed_bytes,
+        };
+        let shares = |epoch_hours, shares: &[EpochShare]| {
+            Some(EpochShares {
+                epoch_hours,
+                shares: shares.to_vec(),
+            })
+        };
+        // An epoch is zigzag: -1 is 1, 64 is 0x80 0x01.
+        let record = [168, 1, 3, 1, 5, 0, 0, 0, 6, 128, 1, 129, 1, 127];
+        let all = shares(168, &[share(-1, 5, 0), share(0, 0, 6), share(64, 129, 127)]);
+        assert_eq!(with_epochs(&record), Ok(all.clone()));
+        let s = Statistics {
+            epochs: all,
+            ..Statistics::default()
+        };
+        assert!(s.encode().ends_with(&[&[7, 0, 14, 0, 0, 0], &record[..]].concat()));
+        assert_eq!(with_epochs(&[1, 0]), Ok(shares(1, &[])));
+        assert_eq!(
+            Statistics::decode(&Statistics::default().encode(), false).map(|s| s.epochs),
+            Ok(None)
+        );
+
+        let bad = Err("a statistics record is not one");
+        for (record, why) in [
+            (&[][..], "empty"),
+            (&[1], "no count"),
+            (&[0, 0], "epochs of no length"),
+            (&[128, 128, 128, 128, 16, 0], "a length of 2^32 hours"),
+            (&[1, 1, 0, 0], "a share that is cut off"),
+            (&[1, 1, 0, 0, 0, 0], "a byte too many"),
+            (&[1, 1, 0, 0, 0, 0, 0, 0], "a share too many"),
+            (&[1, 2, 0, 0, 0, 0, 0, 0], "an epoch twice"),
+            (&[1, 2, 2, 0, 0, 1, 0, 0], "disorder"),
+            (&[1, 3, 0, 0, 0, 2, 0, 0], "a share too few"),
+            (
+                &[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0, 0, 0],
+                "2^64 - 1 shares",
+            ),
+        ] {
+            assert_eq!(with_epochs(record), bad, "{why}");
+        }
     }
 
     #[test]

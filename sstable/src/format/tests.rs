@@ -9,7 +9,7 @@ use super::filter::Filter;
 use super::footer::{Footer, Place};
 use super::frame::{CHUNK_BYTES, Compression, Identity, Kind, Packer, unpack};
 use super::index::{First, IndexBlock, IndexBuilder, IndexEntry};
-use super::statistics::Statistics;
+use super::statistics::{EpochShare, EpochShares, Statistics};
 use super::tally::Tally;
 
 const IDENTITY: &[u8; 16] = b"0123456789abcdef";
@@ -162,6 +162,25 @@ proptest! {
             prop_assert_eq!(block.last_before(entry.first), i.checked_sub(1));
         }
         prop_assert_eq!(block.get(full.len()), None);
+    }
+
+    #[test]
+    fn prop_epoch_shares_come_back(
+        epoch_hours in 1..=u32::MAX,
+        shares in proptest::collection::btree_map(any::<i64>(), any::<(u64, u64)>(), 0..50),
+        changed in any::<prop::sample::Index>(),
+        value in any::<u8>(),
+    ) {
+        let share = |(epoch, (bytes, shadowed_bytes))| EpochShare { epoch, bytes, shadowed_bytes };
+        let shares = shares.into_iter().map(share).collect();
+        let s = Statistics { epochs: Some(EpochShares { epoch_hours, shares }), ..Statistics::default() };
+        let mut bytes = s.encode();
+        prop_assert_eq!(Statistics::decode(&bytes, false), Ok(s));
+        let at = changed.index(bytes.len());
+        bytes[at] = value;
+        if let Ok(Statistics { epochs: Some(epochs), .. }) = Statistics::decode(&bytes, false) {
+            prop_assert!(epochs.is_sound());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::format::filter::Filter;
 use crate::format::footer::{Footer, Place};
 use crate::format::frame::{self, Compression, Identity, Kind};
 use crate::format::index::IndexBlock;
-use crate::format::statistics::Statistics;
+use crate::format::statistics::{EpochShare, Statistics};
 
 /// What footer and statistics say of a file.
 #[derive(Clone, Debug)]
@@ -92,6 +92,17 @@ impl fmt::Display for Stats {
             ("filter_bytes", s.sizes.filter_bytes),
         ] {
             writeln!(f, "{name}: {value}")?;
+        }
+        if let Some(epochs) = &s.epochs {
+            writeln!(f, "epoch_hours: {}", epochs.epoch_hours)?;
+            for share in &epochs.shares {
+                let EpochShare {
+                    epoch,
+                    bytes,
+                    shadowed_bytes,
+                } = share;
+                writeln!(f, "epoch: {bytes} bytes of {epoch}, {shadowed_bytes} shadowed")?;
+            }
         }
         Ok(())
     }

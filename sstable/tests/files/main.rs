@@ -5,6 +5,7 @@ mod common;
 
 mod bytes;
 mod cost;
+mod epochs;
 mod faults;
 mod model_slices;
 mod scan;
