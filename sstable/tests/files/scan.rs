@@ -18,6 +18,8 @@ use scrollback_sstable::{BlockCache, Compression, Error, Scan, Summary, Table, W
 
 use crate::common::{self, Owned, Partition, Rng, Thing, forge, frames, sample};
 
+const EIO: i32 = 5;
+
 const ALL: RangeInclusive<Token> = Token(i64::MIN)..=Token(i64::MAX);
 
 async fn write(path: &Path, options: &WriterOptions, partitions: &[Partition]) -> Summary {
@@ -515,6 +517,34 @@ fn a_scan_names_file_and_offset_of_damage() {
             }
         }
     });
+}
+
+#[test]
+fn an_error_at_any_read_is_told() {
+    let path = Path::new("/t.sst");
+    let partitions = large(3, 400);
+    let mut failures = 0;
+    for n in 0.. {
+        let mut sim = Sim::new(Config {
+            seed: n,
+            shards: 1,
+            ..Config::default()
+        });
+        let node = sim.start();
+        let written = partitions.clone();
+        let job = move || async move { write(path, &common::options(), &written).await.file_bytes };
+        let len = sim.run(async move { node.call(ShardId(0), job).await.unwrap() }).done();
+        sim.disk().fail_after("read", "t.sst", n, 1, EIO);
+        let node = sim.start();
+        let job = move || async move { scan_all(path, len).await };
+        match sim.run(async move { node.call(ShardId(0), job).await.unwrap() }).done() {
+            Ok(()) => break,
+            Err(Error::Io(_)) => failures += 1,
+            Err(error) => panic!("read {n}: {error}"),
+        }
+    }
+    // Opening, one index frame, pieces of 1.2 MB.
+    assert!(failures >= 5, "{failures} reads");
 }
 
 /// What a scan gives of forged frames is sorted, so that a writer takes it.
