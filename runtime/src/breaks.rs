@@ -68,11 +68,13 @@ pub enum Break {
     JoinsUnalteredReads,
     /// Rows that nothing else can change are copied as they lie, with what dropped columns hold.
     CopiesDroppedColumns,
+    /// A snapshot is made without flushing first.
+    SnapshotsUnflushed,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 31] = [
+    pub const ALL: [Break; 32] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -104,6 +106,7 @@ impl Break {
         Break::AltersBeforeManifest,
         Break::JoinsUnalteredReads,
         Break::CopiesDroppedColumns,
+        Break::SnapshotsUnflushed,
     ];
 
     /// The name on command lines.
@@ -140,6 +143,7 @@ impl Break {
             Break::AltersBeforeManifest => "alters-before-manifest",
             Break::JoinsUnalteredReads => "joins-unaltered-reads",
             Break::CopiesDroppedColumns => "copies-dropped-columns",
+            Break::SnapshotsUnflushed => "snapshots-unflushed",
         }
     }
 
@@ -185,6 +189,7 @@ impl Break {
             Break::CopiesDroppedColumns => {
                 "rows that nothing else can change are copied with what dropped columns hold"
             }
+            Break::SnapshotsUnflushed => "a snapshot is made of the table files that there are, without flushing first",
         }
     }
 

@@ -77,6 +77,7 @@ fn run_script(tear: Tear, crash: Option<(Point, [u64; 2])>, tell: bool) -> Run<E
         expiring: false,
         resharding: false,
         altering: false,
+        snapshots: false,
     };
     let mut rng = Rng::new(1);
     let world = EngineWorld::new(1, &profile, tear, &mut rng);

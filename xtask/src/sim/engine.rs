@@ -199,6 +199,10 @@ impl Node for EngineNode {
         layout(&self.schema(table))
     }
 
+    async fn snapshot(&self, name: &str) -> Result<(), Trouble> {
+        self.store.snapshot(name).await.map(drop).map_err(trouble)
+    }
+
     async fn pause(&self, micros: u64) {
         sim::client_sleep(Duration::from_micros(micros)).await;
     }
@@ -268,6 +272,17 @@ impl World for EngineWorld {
             handle: self.sim.start(),
             config: self.config.clone(),
         }
+    }
+
+    fn start_snapshot(&mut self, name: &str, shards: usize) -> Option<EngineDoor> {
+        let dir = Path::new(DIRECTORY).join("snapshots").join(name);
+        let files = self.sim.disk().list();
+        if !files.contains(&dir.join("MANIFEST")) {
+            return None;
+        }
+        self.set_shards(shards);
+        self.config.dir = dir;
+        Some(self.start())
     }
 
     fn drive(

@@ -57,6 +57,9 @@ pub(crate) trait Node: Clone + 'static {
     /// Alters a table; gives what the store shows it to be then.
     fn alter(&self, table: usize, alterations: &[Alteration]) -> impl Future<Output = Result<Layout, Trouble>>;
 
+    /// Makes a snapshot of this name.
+    fn snapshot(&self, name: &str) -> impl Future<Output = Result<(), Trouble>>;
+
     /// Lets virtual time go by.
     fn pause(&self, micros: u64) -> impl Future<Output = ()>;
 
@@ -149,6 +152,10 @@ pub(crate) trait World {
 
     /// Starts the machine on what the disk kept.
     fn start(&mut self) -> Self::Door;
+
+    /// Starts a machine with so many shards on a snapshot, as a store of its own; `None` if there is none of this name. No other
+    /// store is opened after it.
+    fn start_snapshot(&mut self, name: &str, shards: usize) -> Option<Self::Door>;
 
     /// Drives the machine and `client` until the client is done, or until the cut after so many more disk operations.
     fn drive(&mut self, weather: Weather, cut: (Cut, Option<u64>), client: Pin<Box<dyn Future<Output = ()>>>) -> Ended;

@@ -42,6 +42,8 @@ pub(crate) enum Step {
         table: usize,
         wishes: Vec<Wish>,
     },
+    /// A snapshot, unless there are enough.
+    Snapshot,
 }
 
 /// What happens between two starts of the store.
@@ -110,6 +112,8 @@ pub(crate) struct Profile {
     pub resharding: bool,
     /// Tables are altered.
     pub altering: bool,
+    /// Snapshots are made.
+    pub snapshots: bool,
 }
 
 impl Profile {
@@ -122,6 +126,7 @@ impl Profile {
             expiring: rng.chance(1, 2),
             resharding: rng.chance(1, 2),
             altering: rng.chance(1, 3),
+            snapshots: rng.chance(1, 3),
         }
     }
 
@@ -232,13 +237,14 @@ impl Generator {
             }
         });
         // What a killed process has left unsynced, only a cut while it is recovered can take.
-        let one_in = if self.killed { 2 } else { 8 };
-        let crash_in_start = self.rng.chance(1, one_in).then(|| self.rng.within(1..150) as u64);
+        let (chance, ops) = if self.killed { (6, 1..250) } else { (1, 1..150) };
+        let crash_in_start = self.rng.chance(chance, 8).then(|| self.rng.within(ops) as u64);
         let crash_in_work = self.rng.chance(3, 4).then(|| self.rng.within(1..2 + steps * 3) as u64);
         let close = self.rng.chance(1, 2);
         // What a failed sync has left undecided only a power cut decides.
-        let may_be_killed = weather.is_fair() && weather_at_start.is_fair();
-        let cut = if may_be_killed && self.rng.chance(1, 3) {
+        let is_needed = self.killed && crash_in_start.is_some();
+        let may_be_killed = !is_needed && weather.is_fair() && weather_at_start.is_fair();
+        let cut = if may_be_killed && self.rng.chance(1, 2) {
             Cut::Kill
         } else {
             Cut::Power
@@ -273,6 +279,10 @@ impl Generator {
         clients.extend((0..self.rng.within(1..3)).map(|_| self.reader()).collect::<Vec<_>>());
         if self.profile.altering && self.rng.chance(2, 3) {
             clients.push(self.administrator());
+        }
+        if self.profile.snapshots && self.rng.chance(2, 3) {
+            let pause = Step::Pause(self.rng.within(1..6_000) as u64);
+            clients.push(vec![pause, Step::Snapshot]);
         }
         clients
     }

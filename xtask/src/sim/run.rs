@@ -6,6 +6,8 @@
 //! 2. The clients run side by side: bursts, reads, flushes, alterations. Each page is judged as it comes (rules 1 and 2).
 //! 3. The power is cut or the process killed, on the way or at the end; a shutdown before it must have left nothing in the air.
 //!
+//! At the end each snapshot that was made is opened as a store of its own, and judged (rule 5).
+//!
 //! A crash during 1 leaves what is known as it was: the next start is judged against the same prefixes.
 
 use std::cell::RefCell;
@@ -16,10 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, RowView, Span};
-use super::node::{Cut, Door, Ended, Homes, Node, Trouble, Weather, World};
+use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, Span};
+use super::node::{Cut, Door, Ended, Homes, Node, SHARDS_MAX, Trouble, Weather, World};
 use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
-use super::truth::{Counts, Truth};
+use super::truth::{Counts, Taken, Truth, Whole};
 use crate::rng::Rng;
 
 /// What a run did, beside what the judge counted.
@@ -36,6 +38,7 @@ pub(crate) struct Report {
     pub kills: u64,
     pub flushes: u64,
     pub stormy: u64,
+    pub snapshots_opened: u64,
 }
 
 impl std::ops::AddAssign for Report {
@@ -48,6 +51,7 @@ impl std::ops::AddAssign for Report {
         self.kills += other.kills;
         self.flushes += other.flushes;
         self.stormy += other.stormy;
+        self.snapshots_opened += other.snapshots_opened;
     }
 }
 
@@ -108,12 +112,7 @@ impl Stage {
     }
 
     /// The whole of one partition, gathered page by page while nobody writes.
-    async fn whole<N: Node>(
-        &self,
-        node: &N,
-        partition: PartitionIndex,
-        rng: &mut Rng,
-    ) -> Result<(Option<RowView>, Vec<RowView>), Trouble> {
+    async fn whole<N: Node>(&self, node: &N, partition: PartitionIndex, rng: &mut Rng) -> Result<Whole, Trouble> {
         let reverse = rng.chance(1, 2);
         let limit_rows = *rng.pick(&[3, 20, 1000, 1000]);
         let ask = Ask {
@@ -139,6 +138,30 @@ impl Stage {
             }
         }
         Err(Trouble::Wrong(format!("no end after {PAGES_MAX} pages")))
+    }
+
+    /// The whole of every partition, while nobody writes.
+    async fn everything<N: Node>(&self, node: &N, rng: &mut Rng) -> Result<Vec<Whole>, Trouble> {
+        let mut found = Vec::with_capacity(self.universe.len());
+        for partition in 0..self.universe.len() {
+            found.push(self.whole(node, partition, rng).await?);
+        }
+        Ok(found)
+    }
+
+    /// Opens a snapshot, judges all that is in it, and closes it.
+    async fn look_into<D: Door>(self, door: D, taken: Rc<Taken>, mut rng: Rng) {
+        let look = async {
+            let node = door.open(Arc::clone(&self.universe)).await?;
+            let layouts = node.layouts()?;
+            let found = self.everything(&node, &mut rng).await?;
+            self.truth.snapshot_opened(&taken, &layouts, &found);
+            node.close().await
+        };
+        if let Err(trouble) = look.await {
+            self.truth
+                .violate(format!("{} as a store of its own: {trouble}", taken.name));
+        }
     }
 
     async fn client<N: Node>(self, node: N, steps: Vec<Step>) {
@@ -177,6 +200,12 @@ impl Stage {
                     }
                 }
                 Step::Pause(micros) => node.pause(micros).await,
+                Step::Snapshot => {
+                    if let Some(name) = self.truth.snapshot_begins() {
+                        let outcome = node.snapshot(&name).await;
+                        self.truth.snapshot_ends(&name, &outcome);
+                    }
+                }
                 Step::Alter { table, wishes } => {
                     if let Some(alterations) = self.truth.alteration_begins(table, &wishes) {
                         let outcome = node.alter(table, &alterations).await;
@@ -201,13 +230,10 @@ impl Stage {
             Ok(layouts) => self.truth.shown(layouts),
             Err(trouble) => return self.truth.trouble("a look at the tables", &trouble),
         }
-        let mut found = Vec::with_capacity(self.universe.len());
-        for partition in 0..self.universe.len() {
-            match self.whole(&node, partition, &mut rng).await {
-                Ok(whole) => found.push(whole),
-                Err(trouble) => return self.truth.trouble("a read after the start", &trouble),
-            }
-        }
+        let found = match self.everything(&node, &mut rng).await {
+            Ok(found) => found,
+            Err(trouble) => return self.truth.trouble("a read after the start", &trouble),
+        };
         for (shard, changes) in self.truth.recovered(&found, self.shards).into_iter().enumerate() {
             if !changes.is_empty() {
                 node.burst(shard, changes, self.truth.slip(shard)).await;
@@ -311,6 +337,10 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
             break;
         }
     }
+    if violation.is_none() {
+        open_snapshots(&mut world, &stage, &mut rng, &mut report);
+        violation = truth.violation();
+    }
     report.counts = truth.counts();
     report.flushes = stage.flushes.load(Ordering::Relaxed);
     Run {
@@ -318,6 +348,31 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
         report,
         ops,
         violation,
+    }
+}
+
+/// Opens all snapshots of the run, with any number of shards, and judges them. Of those that were not answered there may be some.
+fn open_snapshots<W: World>(world: &mut W, stage: &Stage, rng: &mut Rng, report: &mut Report) {
+    stage.truth.set_weather(Weather::FAIR);
+    for taken in stage.truth.snapshots() {
+        let shards = rng.within(1..SHARDS_MAX + 1);
+        let Some(door) = world.start_snapshot(&taken.name, shards) else {
+            if taken.answered {
+                stage
+                    .truth
+                    .violate(format!("{} was made, and is not there", taken.name));
+            }
+            continue;
+        };
+        report.snapshots_opened += 1;
+        let name = taken.name.clone();
+        stage.truth.tell(|| format!("{name} is opened with {shards} shards"));
+        let look = stage.clone().look_into(door, Rc::new(taken), rng.fork());
+        let ended = world.drive(Weather::FAIR, (Cut::Power, None), Box::pin(look));
+        if ended != Ended::Done {
+            stage.truth.violate(format!("{name} as a store of its own: {ended:?}"));
+        }
+        world.cut(Cut::Power);
     }
 }
 
@@ -385,6 +440,7 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
         )
     });
     world.cut(cut);
+    stage.truth.snapshots_are_history();
     report.kills += u64::from(cut == Cut::Kill);
     match ended {
         Ended::Done if stage.closed.load(Ordering::Relaxed) => report.shutdowns += 1,

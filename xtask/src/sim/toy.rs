@@ -44,10 +44,13 @@ enum Fault {
     SeesWhatHasEnded,
     ForgetsAlterations,
     ShowsWhatWasDropped,
+    SnapshotsEndEarly,
+    SnapshotsGrow,
+    LosesSnapshots,
 }
 
 impl Fault {
-    const ALL: [Fault; 21] = [
+    const ALL: [Fault; 24] = [
         Fault::AcknowledgesBeforeSync,
         Fault::AppliesBeforeSync,
         Fault::LeavesHoles,
@@ -69,6 +72,9 @@ impl Fault {
         Fault::SeesWhatHasEnded,
         Fault::ForgetsAlterations,
         Fault::ShowsWhatWasDropped,
+        Fault::SnapshotsEndEarly,
+        Fault::SnapshotsGrow,
+        Fault::LosesSnapshots,
     ];
 }
 
@@ -80,6 +86,15 @@ struct Shard {
     poisoned: bool,
     state: BTreeMap<PartitionIndex, Partition>,
 }
+
+/// What a disk holds: the logs of the shards, and what the tables are.
+#[derive(Clone)]
+struct Disk {
+    logs: Vec<Vec<Arc<Change>>>,
+    layouts: Vec<Layout>,
+}
+
+type Snapshots = Rc<RefCell<BTreeMap<String, Disk>>>;
 
 /// The machine, from a start to a power cut.
 struct Machine {
@@ -99,6 +114,9 @@ struct Machine {
     layouts: RefCell<Vec<Layout>>,
     /// What a start will find.
     durable_layouts: Rc<RefCell<Vec<Layout>>>,
+    snapshots: Snapshots,
+    /// Runs on a snapshot; nothing of it is kept.
+    of_snapshot: bool,
     /// Each partition as its last reader saw it.
     stale: RefCell<BTreeMap<PartitionIndex, Partition>>,
 }
@@ -331,6 +349,26 @@ impl Node for Toy {
         Ok(layout)
     }
 
+    async fn snapshot(&self, name: &str) -> Result<(), Trouble> {
+        let mut logs = Vec::new();
+        for shard in 0..self.0.shards.len() {
+            self.0.sync(shard).await?;
+            let shard = self.0.shards[shard].borrow();
+            let mut log = shard.log[..shard.durable].to_vec();
+            if self.0.fault == Fault::SnapshotsEndEarly {
+                log.pop();
+            }
+            logs.push(log);
+        }
+        if self.0.fault != Fault::LosesSnapshots || self.0.chance(0.9) {
+            let layouts = self.0.layouts.borrow().clone();
+            let disk = Disk { logs, layouts };
+            self.0.snapshots.borrow_mut().insert(name.to_owned(), disk);
+        }
+        self.0.op().await;
+        Ok(())
+    }
+
     async fn pause(&self, _micros: u64) {
         self.0.op().await;
     }
@@ -348,6 +386,7 @@ struct ToyWorld {
     ops: u64,
     disk: Vec<Vec<Arc<Change>>>,
     layouts: Rc<RefCell<Vec<Layout>>>,
+    snapshots: Snapshots,
     machine: Option<Rc<Machine>>,
     now_s: Rc<Cell<u32>>,
     universe: RefCell<Vec<PartitionKey>>,
@@ -363,6 +402,7 @@ impl ToyWorld {
             ops: 0,
             disk,
             layouts: Rc::new(RefCell::new(TABLES.iter().map(Layout::of).collect())),
+            snapshots: Rc::default(),
             machine: None,
             now_s: Rc::new(Cell::new(NODE_TIME_BEGINS_S)),
             universe: RefCell::default(),
@@ -394,6 +434,50 @@ impl ToyWorld {
     }
 }
 
+/// The logs of so many shards that have the same changes.
+fn dealt(logs: Vec<Vec<Arc<Change>>>, shards: usize) -> Vec<Vec<Arc<Change>>> {
+    let mut dealt = vec![Vec::new(); shards];
+    for change in logs.into_iter().flatten() {
+        dealt[change.partition % shards].push(change);
+    }
+    dealt
+}
+
+impl ToyWorld {
+    fn start_on(&mut self, logs: &[Vec<Arc<Change>>], layouts: Rc<RefCell<Vec<Layout>>>, of_snapshot: bool) -> Toy {
+        let shards = logs.iter().map(|log| {
+            RefCell::new(Shard {
+                log: log.clone(),
+                durable: log.len(),
+                ..Shard::default()
+            })
+        });
+        let homes = (0..self.universe.borrow().len()).map(|nth| nth % logs.len());
+        let found = layouts.borrow().clone();
+        let machine = Rc::new(Machine {
+            fault: self.fault,
+            periodic: self.periodic,
+            weather: Cell::new(Weather::FAIR),
+            rng: RefCell::new(self.rng.fork()),
+            ops: Cell::new(0),
+            crash_at: Cell::new(None),
+            off: Cell::new(false),
+            at_rest: Cell::new(false),
+            now_s: Rc::clone(&self.now_s),
+            universe: self.universe.borrow().clone(),
+            layouts: RefCell::new(found),
+            durable_layouts: layouts,
+            snapshots: Rc::clone(&self.snapshots),
+            of_snapshot,
+            shards: shards.collect(),
+            shard_of: RefCell::new(homes.collect()),
+            stale: RefCell::default(),
+        });
+        self.machine = Some(Rc::clone(&machine));
+        Toy(machine)
+    }
+}
+
 impl World for ToyWorld {
     type Door = Toy;
 
@@ -406,10 +490,7 @@ impl World for ToyWorld {
     }
 
     fn set_shards(&mut self, shards: usize) {
-        let old = std::mem::replace(&mut self.disk, vec![Vec::new(); shards]);
-        for change in old.into_iter().flatten() {
-            self.disk[change.partition % shards].push(change);
-        }
+        self.disk = dealt(std::mem::take(&mut self.disk), shards);
     }
 
     fn shard_of(&self, partition: &PartitionKey, shards: usize) -> usize {
@@ -423,36 +504,17 @@ impl World for ToyWorld {
     }
 
     fn start(&mut self) -> Toy {
-        let shards = self.disk.iter().map(|log| {
-            RefCell::new(Shard {
-                log: log.clone(),
-                durable: log.len(),
-                ..Shard::default()
-            })
-        });
-        let machine = Rc::new(Machine {
-            fault: self.fault,
-            periodic: self.periodic,
-            weather: Cell::new(Weather::FAIR),
-            rng: RefCell::new(self.rng.fork()),
-            ops: Cell::new(0),
-            crash_at: Cell::new(None),
-            off: Cell::new(false),
-            at_rest: Cell::new(false),
-            now_s: Rc::clone(&self.now_s),
-            universe: self.universe.borrow().clone(),
-            layouts: RefCell::new(self.layouts.borrow().clone()),
-            durable_layouts: Rc::clone(&self.layouts),
-            shards: shards.collect(),
-            shard_of: RefCell::new(
-                (0..self.universe.borrow().len())
-                    .map(|nth| nth % self.disk.len())
-                    .collect(),
-            ),
-            stale: RefCell::default(),
-        });
-        self.machine = Some(Rc::clone(&machine));
-        Toy(machine)
+        let logs = self.disk.clone();
+        self.start_on(&logs, Rc::clone(&self.layouts), false)
+    }
+
+    fn start_snapshot(&mut self, name: &str, shards: usize) -> Option<Toy> {
+        let mut snapshot = self.snapshots.borrow().get(name)?.clone();
+        if self.fault == Fault::SnapshotsGrow {
+            snapshot.logs.clone_from(&self.disk);
+        }
+        let logs = dealt(snapshot.logs, shards);
+        Some(self.start_on(&logs, Rc::new(RefCell::new(snapshot.layouts)), true))
     }
 
     fn drive(
@@ -488,6 +550,9 @@ impl World for ToyWorld {
     fn cut(&mut self, cut: Cut) {
         let Some(machine) = self.machine.take() else { return };
         self.ops += machine.ops.get();
+        if machine.of_snapshot {
+            return;
+        }
         for nth in 0..self.disk.len() {
             let mut shard = machine.shards[nth].borrow_mut();
             if self.fault == Fault::ShutdownLosesTheEnd && machine.at_rest.get() {

@@ -12,6 +12,10 @@
 //!    ended. After a start the store says which it is, not older than what was answered or seen anywhere; that it stays, and all
 //!    partitions are seen through it.
 //!
+//! 5. A snapshot is a store of its own. What it has of a table on a shard is the state after one prefix: not shorter than what was
+//!    acknowledged, or seen, when it began; not longer than what was sent when it was made. So with its layouts. One that was not
+//!    answered is whole, or is none.
+//!
 //! Several prefixes may look alike (a deletion of what was not there changes nothing that a reader sees, yet stands against
 //! late writes). Then the shortest is taken as the state, and the changes up to the longest are sent again before anything else:
 //! a change that is there already changes nothing, so the state is known again.
@@ -35,12 +39,13 @@ enum Outcome {
     Unknown,
 }
 
+#[derive(Clone)]
 struct Sent {
     change: Arc<Change>,
     outcome: Outcome,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct ShardTruth {
     /// State at the last recovery; what is missing is empty.
     base: BTreeMap<PartitionIndex, Partition>,
@@ -72,6 +77,35 @@ impl TableTruth {
     }
 }
 
+/// All that was found in a partition: the static row, and the others in their order.
+pub(crate) type Whole = (Option<RowView>, Vec<RowView>);
+
+/// Snapshots of a run at most.
+const SNAPSHOTS_MAX: u64 = 3;
+
+/// A snapshot that was asked for since the last start.
+struct Snapshot {
+    name: String,
+    /// By shard: what it must have at least.
+    shortest: Vec<usize>,
+    /// By table: the oldest layout that it may have.
+    oldest: [usize; TABLES.len()],
+    /// What it may have at most: changes by shard, layouts by table. `None` as long as it is not answered.
+    made: Option<(Vec<usize>, [usize; TABLES.len()])>,
+}
+
+/// A snapshot, and all that it is to be judged by.
+#[derive(Clone)]
+pub(crate) struct Taken {
+    pub name: String,
+    /// It was said to be there.
+    pub answered: bool,
+    /// By shard: what was sent until the start after it, and the shortest and the longest of the prefixes that may be there.
+    shards: Vec<(ShardTruth, usize, usize)>,
+    /// By table: the layouts that may be there.
+    layouts: [Vec<Arc<Layout>>; TABLES.len()],
+}
+
 /// What a run has met.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Counts {
@@ -91,6 +125,7 @@ pub(crate) struct Counts {
     /// Alterations that were not answered, and were there after the start, or not.
     pub alterations_kept: u64,
     pub alterations_lost: u64,
+    pub snapshots: u64,
     pub troubles: u64,
 }
 
@@ -110,6 +145,7 @@ impl std::ops::AddAssign for Counts {
         self.altered += other.altered;
         self.alterations_kept += other.alterations_kept;
         self.alterations_lost += other.alterations_lost;
+        self.snapshots += other.snapshots;
         self.troubles += other.troubles;
     }
 }
@@ -124,6 +160,9 @@ struct Inner {
     weather: Weather,
     /// By the nodes' clock.
     now_s: u32,
+    /// Asked for since the last start, and before.
+    snapshots: Vec<Snapshot>,
+    taken: Vec<Taken>,
     violation: Option<String>,
     counts: Counts,
     /// Whether everything that happens is told on stderr.
@@ -266,7 +305,44 @@ impl Walk<'_> {
     }
 }
 
+/// For each prefix of these lengths: why what was found of a partition cannot be its state.
+fn judge_whole(
+    shard: &ShardTruth,
+    partition: PartitionIndex,
+    at: Moment<'_>,
+    lengths: std::ops::RangeInclusive<usize>,
+    (statics, rows): &Whole,
+) -> Vec<Option<String>> {
+    let ask = Ask {
+        partition,
+        span: Span::ALL,
+        reverse: false,
+        limit_rows: usize::MAX,
+        limit_bytes: usize::MAX,
+    };
+    let page = PageView::<()> {
+        statics: statics.clone(),
+        rows: rows.clone(),
+        more: None,
+        cut_at: None,
+    };
+    let walk = shard.walk(partition, at);
+    walk.judge(*lengths.start(), *lengths.end(), &ask, None, &page)
+}
+
 impl Inner {
+    /// The oldest layout of a table that somebody may see who comes now.
+    fn oldest_layout(&self, table: usize) -> usize {
+        let seen = self.shards.iter().map(|shard| shard.layout_seen[table]);
+        seen.fold(self.tables[table].answered, usize::max)
+    }
+
+    /// What is there at most: changes by shard, layouts by table.
+    fn may_have(&self) -> (Vec<usize>, [usize; TABLES.len()]) {
+        let sent = self.shards.iter().map(|shard| shard.sent.len()).collect();
+        (sent, self.tables.each_ref().map(|table| table.layouts.len() - 1))
+    }
+
     fn shard_of(&self, partition: PartitionIndex) -> usize {
         self.homes.among(self.shards.len())[partition]
     }
@@ -319,6 +395,8 @@ impl Truth {
             durable_acks,
             weather: Weather::FAIR,
             now_s: NODE_TIME_BEGINS_S,
+            snapshots: Vec::new(),
+            taken: Vec::new(),
             violation: None,
             counts: Counts::default(),
             tell: false,
@@ -444,9 +522,8 @@ impl Truth {
     pub(crate) fn shown(&self, shown: Vec<Layout>) {
         let inner = &mut *self.inner();
         for (nth, shown) in shown.into_iter().enumerate() {
+            let oldest = inner.oldest_layout(nth);
             let (table, name) = (&mut inner.tables[nth], TABLES[nth].name);
-            let seen = inner.shards.iter().map(|shard| shard.layout_seen[nth]);
-            let oldest = seen.fold(table.answered, usize::max);
             let begun = table.layouts.len() - 1;
             let Some(found) = (oldest..=begun).rev().find(|place| *table.layouts[*place] == shown) else {
                 let what = format!(
@@ -464,6 +541,109 @@ impl Truth {
         }
         for shard in &mut inner.shards {
             shard.layout_seen = [0; TABLES.len()];
+        }
+    }
+
+    /// The name of a snapshot that begins now; `None` if there are enough.
+    pub(crate) fn snapshot_begins(&self) -> Option<String> {
+        let inner = &mut *self.inner();
+        let nth = (inner.taken.len() + inner.snapshots.len()) as u64;
+        if nth >= SNAPSHOTS_MAX {
+            return None;
+        }
+        let name = format!("snapshot-{nth}");
+        inner.tell(|_| format!("{name} begins"));
+        inner.snapshots.push(Snapshot {
+            name: name.clone(),
+            shortest: inner.shards.iter().map(|shard| shard.acked.max(shard.seen)).collect(),
+            oldest: std::array::from_fn(|table| inner.oldest_layout(table)),
+            made: None,
+        });
+        Some(name)
+    }
+
+    /// The snapshot of this name was made; or its outcome is open.
+    pub(crate) fn snapshot_ends(&self, name: &str, outcome: &Result<(), Trouble>) {
+        let inner = &mut *self.inner();
+        inner.tell(|_| format!("{name}: {outcome:?}"));
+        match outcome {
+            Ok(()) => {
+                let made = inner.may_have();
+                let mut asked = inner.snapshots.iter_mut();
+                let snapshot = asked.find(|snapshot| snapshot.name == name);
+                snapshot.expect("it has begun").made = Some(made);
+                inner.counts.snapshots += 1;
+            }
+            Err(trouble) => inner.trouble("a snapshot", trouble),
+        }
+    }
+
+    /// The machine has ended, and what became of the changes that were sent is known as far as it ever will be.
+    pub(crate) fn snapshots_are_history(&self) {
+        let inner = &mut *self.inner();
+        let whole = inner.may_have();
+        for snapshot in std::mem::take(&mut inner.snapshots) {
+            let answered = snapshot.made.is_some();
+            let (longest, newest) = snapshot.made.unwrap_or_else(|| whole.clone());
+            let shards = inner.shards.iter().cloned();
+            let shards = shards.zip(snapshot.shortest).zip(longest);
+            let layouts = |table: usize| inner.tables[table].layouts[snapshot.oldest[table]..=newest[table]].to_vec();
+            inner.taken.push(Taken {
+                name: snapshot.name,
+                answered,
+                shards: shards
+                    .map(|((shard, shortest), longest)| (shard, shortest, longest))
+                    .collect(),
+                layouts: std::array::from_fn(layouts),
+            });
+        }
+    }
+
+    /// All snapshots of machines that have ended.
+    pub(crate) fn snapshots(&self) -> Vec<Taken> {
+        self.inner().taken.clone()
+    }
+
+    /// Judges what a snapshot shows of its tables and has in its partitions (rule 5).
+    pub(crate) fn snapshot_opened(&self, taken: &Taken, shown: &[Layout], found: &[Whole]) {
+        let inner = &mut *self.inner();
+        for (table, shown) in shown.iter().enumerate() {
+            let candidates = &taken.layouts[table];
+            if !candidates.iter().any(|layout| **layout == *shown) {
+                let what = format!(
+                    "{}: {} is none of the {} layouts that it had meanwhile\n  expected: {:?}\n  got: {shown:?}",
+                    taken.name,
+                    TABLES[table].name,
+                    candidates.len(),
+                    candidates[0],
+                );
+                return inner.violate(what);
+            }
+            let at = Moment {
+                now_s: inner.now_s,
+                layout: shown,
+            };
+            for (nth, (shard, shortest, longest)) in taken.shards.iter().enumerate() {
+                let homes = inner.homes.among(taken.shards.len());
+                let is_here = |index: &usize| homes[*index] == nth && inner.universe[*index].table == table;
+                let partitions = (0..inner.universe.len()).filter(is_here);
+                let verdicts: Vec<_> = partitions
+                    .map(|partition| judge_whole(shard, partition, at, *shortest..=*longest, &found[partition]))
+                    .collect();
+                let wrong = |length: usize| verdicts.iter().filter_map(move |of| of[length].as_ref());
+                let lengths = 0..=longest - shortest;
+                let nearest = lengths.min_by_key(|length| wrong(*length).count()).unwrap_or(0);
+                if let Some(why) = wrong(nearest).next() {
+                    let what = format!(
+                        "{}: what it has of {} on shard {nth} is the state of no prefix between {shortest} (acknowledged or seen when \
+                         it began) and {longest} (sent when it was made)\n  nearest is {}; against it: {why}",
+                        taken.name,
+                        TABLES[table].name,
+                        shortest + nearest,
+                    );
+                    return inner.violate(what);
+                }
+            }
         }
     }
 
@@ -513,7 +693,7 @@ impl Truth {
 
     /// Judges what was found after a start with so many shards, all partitions whole (rule 3): against what each shard was sent
     /// that there was before. Gives the changes that are to be sent again, shard by shard, before anything else.
-    pub(crate) fn recovered(&self, found: &[(Option<RowView>, Vec<RowView>)], shards: usize) -> Vec<Vec<Arc<Change>>> {
+    pub(crate) fn recovered(&self, found: &[Whole], shards: usize) -> Vec<Vec<Arc<Change>>> {
         let mut inner = self.inner();
         inner.counts.recoveries += 1;
         let again = Self::judge_start(&mut inner, found);
@@ -529,7 +709,7 @@ impl Truth {
         dealt
     }
 
-    fn judge_start(inner: &mut Inner, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Arc<Change>>> {
+    fn judge_start(inner: &mut Inner, found: &[Whole]) -> Vec<Vec<Arc<Change>>> {
         let durable_acks = inner.durable_acks;
         (0..inner.shards.len())
             .map(|nth| {
@@ -574,31 +754,17 @@ impl Truth {
     }
 
     /// Per partition of the shard, per prefix from 0: why what was found cannot be its state.
-    fn judge_shard(inner: &Inner, nth: usize, found: &[(Option<RowView>, Vec<RowView>)]) -> Vec<Vec<Option<String>>> {
+    fn judge_shard(inner: &Inner, nth: usize, found: &[Whole]) -> Vec<Vec<Option<String>>> {
         let shard = &inner.shards[nth];
         let partitions = (0..inner.universe.len()).filter(|index| inner.shard_of(*index) == nth);
         partitions
             .map(|partition| {
-                let (statics, rows) = &found[partition];
-                let ask = Ask {
-                    partition,
-                    span: Span::ALL,
-                    reverse: false,
-                    limit_rows: usize::MAX,
-                    limit_bytes: usize::MAX,
-                };
-                let page = PageView::<()> {
-                    statics: statics.clone(),
-                    rows: rows.clone(),
-                    more: None,
-                    cut_at: None,
-                };
                 let table = &inner.tables[inner.universe[partition].table];
                 let at = Moment {
                     now_s: inner.now_s,
                     layout: &table.layouts[table.answered],
                 };
-                let verdicts = shard.walk(partition, at).judge(0, shard.sent.len(), &ask, None, &page);
+                let verdicts = judge_whole(shard, partition, at, 0..=shard.sent.len(), &found[partition]);
                 let name = |why: String| format!("{}: {why}", inner.universe[partition]);
                 verdicts.into_iter().map(|verdict| verdict.map(name)).collect()
             })
