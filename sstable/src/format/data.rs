@@ -20,7 +20,8 @@ use std::ops::Range;
 use model::{Deletion, RowRef, Token, varint};
 
 use super::index::First;
-use super::{What, get_deletion, get_usize, put_deletion, take, u32_at, u64_at};
+use super::{PARTITION_END, What, get_deletion, get_usize, put_deletion, take, u32_at, u64_at};
+use crate::encoder::{KEY_BYTES_MAX, ROW_BYTES_MAX};
 
 const PARTITION_START: u8 = 1;
 const STATIC_ROW: u8 = 2;
@@ -636,6 +637,9 @@ impl Walk {
                 if !is_restart || block.partition_restart(self.own) != Some(self.restart - 1) {
                     return Err("a partition start is not in the frame's list");
                 }
+                if key.len() > KEY_BYTES_MAX {
+                    return Err("a partition key is too long");
+                }
                 self.own += 1;
                 if let Some((t, k)) = &self.partition
                     && (*t, &block.keys[k.clone()]) >= (token, key)
@@ -729,6 +733,12 @@ impl Walk {
         }
         self.position.truncate(shared);
         self.position.extend_from_slice(rest);
+        if self.position.as_slice() > PARTITION_END {
+            return Err("a position lies beyond its partition's end");
+        }
+        if self.position.len() > KEY_BYTES_MAX {
+            return Err("a position is too long");
+        }
         self.stage = stage;
         Ok(())
     }
@@ -738,6 +748,9 @@ impl Walk {
     }
 
     fn body_at<'a>(value: &mut usize, block: &'a DataBlock, len: usize) -> Result<&'a [u8], What> {
+        if len > ROW_BYTES_MAX {
+            return Err("a row is too long");
+        }
         let end = value.checked_add(len).filter(|end| *end <= block.values.len());
         let end = end.ok_or("a row is longer than the values section")?;
         let body = &block.values[*value..end];

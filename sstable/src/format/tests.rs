@@ -245,6 +245,32 @@ proptest! {
     }
 }
 
+/// What no writer gives is refused by its own reader, so that a compaction can't be handed it.
+#[test]
+fn what_is_beyond_the_limits_is_refused() {
+    use crate::encoder::{KEY_BYTES_MAX, ROW_BYTES_MAX};
+    let parse = |key: &[u8], position: &[u8], body: &[u8]| {
+        let mut builder = DataBuilder::new();
+        builder.partition_start(Token(0), key, Deletion::LIVE);
+        builder.row(position, 0, false, body);
+        builder.partition_end();
+        builder.finish();
+        DataBlock::parse(builder.keys, builder.values).map(|_| ()).err()
+    };
+    let key = vec![0; KEY_BYTES_MAX + 1];
+    let body = vec![0; ROW_BYTES_MAX + 1];
+    for (key, position, body, what) in [
+        (&key[1..], &key[1..], &body[1..], None),
+        (&[], &[0xFF], &[], None),
+        (&[], &[0xFF, 0], &[], Some("a position lies beyond its partition's end")),
+        (&key, &[1], &[], Some("a partition key is too long")),
+        (&[], &key, &[], Some("a position is too long")),
+        (&[], &[1], &body, Some("a row is too long")),
+    ] {
+        assert_eq!(parse(key, position, body), what);
+    }
+}
+
 /// A group's tally is the same however its rows are cut into blocks.
 #[test]
 fn tallies_of_blocks_add_up() {
