@@ -92,7 +92,7 @@ pub(crate) fn run(options: Options) -> bool {
     let too_few = options.broken.is_none() && outcome.failure.is_none() && !outcome.has_met_enough();
     if too_few {
         eprintln!(
-            "hardly any flushes, crashes, torn writes, I/O errors, other numbers of shards, alterations or snapshots were met: these histories show nothing"
+            "hardly any flushes, crashes, torn writes, I/O errors, other numbers of shards, alterations, snapshots or default TTLs were met: these histories show nothing"
         );
     }
     let mut line = outcome.json();
@@ -179,6 +179,7 @@ impl Outcome {
                 self.sum.report.counts.resharded,
                 self.sum.report.counts.altered,
                 4 * self.sum.report.snapshots_opened,
+                self.sum.report.counts.ended_by_default,
             ]
             .iter()
             .all(|&met| 2 * met >= self.seeds)
@@ -216,6 +217,7 @@ impl Outcome {
             "altered": counts.altered,
             "alterations_kept": counts.alterations_kept,
             "alterations_lost": counts.alterations_lost,
+            "ended_by_default": counts.ended_by_default,
             "snapshots": counts.snapshots,
             "snapshots_opened": report.snapshots_opened,
             "pages": counts.pages,

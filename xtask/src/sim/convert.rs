@@ -10,7 +10,7 @@ use super::data::{
     Ask, CellEdit, CellView, Change, Column, Edge, Key, Name, PageView, Part, PartitionKey, RowEdit, RowView, Shape,
     Table, Ty, Val,
 };
-use super::layout::{Alteration, Held, Layout, OPTIONS};
+use super::layout::{Alteration, DEFAULT_TTL_S, Held, Layout, OPTIONS};
 use super::node::Trouble;
 
 /// Keyspace of the simulated tables.
@@ -57,7 +57,7 @@ pub(crate) const MANY_TOMBSTONES: u32 = 100_000;
 const GRACE_SECONDS: u32 = 31_536_000;
 
 /// The definition of a table, to be created.
-pub(crate) fn schema(table: &Table) -> Schema {
+pub(crate) fn schema(table: &Table, with: usize) -> Schema {
     let mut builder = Schema::builder(KEYSPACE, table.name);
     for (nth, ty) in table.partition_key.iter().enumerate() {
         builder = builder.partition_key(&key_name(nth, false), key_type(*ty));
@@ -77,7 +77,7 @@ pub(crate) fn schema(table: &Table) -> Schema {
         builder = builder.regular(&column_name(false, nth), column_type(*shape));
     }
     builder
-        .options(options(0))
+        .options(options(with))
         .build()
         .expect("the simulated tables are well defined")
 }
@@ -90,12 +90,14 @@ fn column_name(is_static: bool, name: Name) -> String {
     format!("{}{name}", if is_static { "s" } else { "c" })
 }
 
-/// A table's options. What a reader sees does not depend on them, but for where a page is cut; a default TTL is for those who write.
+/// A table's options. What a reader sees does not depend on them, but for where a page is cut; a default TTL is for those who write,
+/// who give each change its end.
 /// No threshold is low: some readers do not expect to be cut.
 fn options(nth: usize) -> TableOptions {
     // The clients' clocks are weeks behind the nodes', and their tombstones are to count.
     let options = TableOptions {
         gc_grace_seconds: GRACE_SECONDS,
+        default_ttl: DEFAULT_TTL_S[nth],
         ..TableOptions::default()
     };
     match nth {
@@ -111,7 +113,6 @@ fn options(nth: usize) -> TableOptions {
             ..options
         },
         _ => TableOptions {
-            default_ttl: 86_400,
             comment: "altered".to_owned(),
             ..options
         },

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use runtime::sim::Tear;
 use serde_json::json;
 
+use super::data::TABLES;
 use super::engine::EngineWorld;
 use super::node::World;
 use super::plan::Profile;
@@ -75,6 +76,7 @@ fn run_script(tear: Tear, crash: Option<(Point, [u64; 2])>, tell: bool) -> Run<E
         bulky: false,
         periodic: false,
         expiring: false,
+        options: [0; TABLES.len()],
         resharding: false,
         altering: false,
         snapshots: false,

@@ -347,12 +347,15 @@ fn fnv(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The end that a write names which is to stay, whatever the table's default is (a TTL of 0).
+pub(crate) const NEVER: u32 = u32::MAX;
+
 /// What a change says of one row.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct RowEdit {
     /// An insert says that the row exists; an update does not.
     pub inserted: Option<i64>,
-    /// The second at which what is written ends, the insert and the cells.
+    /// The second at which what is written ends, the insert and the cells. As it is drawn: what the write names.
     pub ends: Option<u32>,
     pub deleted: Option<i64>,
     pub cells: Vec<CellEdit>,

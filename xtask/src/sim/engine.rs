@@ -64,6 +64,8 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
 pub(crate) struct EngineDoor {
     handle: Handle,
     config: Config,
+    /// The options with which each table is created.
+    options: [usize; TABLES.len()],
 }
 
 impl Door for EngineDoor {
@@ -75,9 +77,9 @@ impl Door for EngineDoor {
             _ => PastTombstones::Cut,
         };
         let store = Store::open_on(self.handle, self.config).await.map_err(trouble)?;
-        for table in &TABLES {
+        for (table, options) in TABLES.iter().zip(self.options) {
             if store.table(KEYSPACE, table.name).is_none() {
-                let created = store.create_table(convert::schema(table), true).await;
+                let created = store.create_table(convert::schema(table, options), true).await;
                 created.map_err(trouble)?;
             }
         }
@@ -216,6 +218,7 @@ impl Node for EngineNode {
 pub(crate) struct EngineWorld {
     pub sim: Sim,
     config: Config,
+    options: [usize; TABLES.len()],
 }
 
 impl EngineWorld {
@@ -242,6 +245,7 @@ impl EngineWorld {
         Self {
             sim,
             config: config(profile, rng),
+            options: profile.options,
         }
     }
 }
@@ -271,6 +275,7 @@ impl World for EngineWorld {
         EngineDoor {
             handle: self.sim.start(),
             config: self.config.clone(),
+            options: self.options,
         }
     }
 

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::data::{Change, Column, Name, RowEdit, Shape, Table};
+use super::data::{CellEdit, Change, Column, NEVER, Name, RowEdit, Shape, TABLES, Table};
+use super::plan::PERIOD_S;
 
 /// A column that a table has or had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +68,12 @@ pub(crate) enum Alteration {
 
 /// How many sets of options there are.
 pub(crate) const OPTIONS: usize = 4;
+/// The one with a default TTL.
+pub(crate) const OPTIONS_WITH_TTL: usize = 3;
+
+/// The default TTL of each set of options, seconds; 0: what names no end has none. It ends within a period, as what is named does,
+/// and at another moment of it: things that end in one second would have to have one TTL.
+pub(crate) const DEFAULT_TTL_S: [u32; OPTIONS] = [0, 0, 0, PERIOD_S + PERIOD_S / 5 * 2];
 
 impl Layout {
     /// The table as it is created.
@@ -86,6 +93,14 @@ impl Layout {
             renamed: vec![false; table.partition_key.len() + table.clustering.len()],
             options: 0,
         }
+    }
+
+    /// All tables as they are created with these options.
+    pub(crate) fn of_all(options: [usize; TABLES.len()]) -> [Layout; TABLES.len()] {
+        std::array::from_fn(|table| Layout {
+            options: options[table],
+            ..Layout::of(&TABLES[table])
+        })
     }
 
     fn columns(&self, is_static: bool) -> &Vec<Held> {
@@ -154,13 +169,24 @@ impl Layout {
         }
     }
 
-    /// A change drawn by names, as somebody makes it who knows the table like this: of the columns that it has. `None` if nothing
-    /// is left to be said.
-    pub(crate) fn known(&self, drawn: &Change) -> Option<Arc<Change>> {
-        let statics = drawn.statics.as_ref().and_then(|edit| known(&self.statics, edit));
+    /// When what is written now ends, by what it names.
+    fn ends(&self, named: Option<u32>, now_s: u32) -> Option<u32> {
+        match (named, DEFAULT_TTL_S[self.options]) {
+            (Some(NEVER), _) | (None, 0) => None,
+            (None, ttl_s) => Some(now_s + ttl_s),
+            (named, _) => named,
+        }
+    }
+
+    /// A change drawn by names, as somebody makes it now who knows the table like this: of the columns that it has, with its default
+    /// TTL. `None` if nothing is left to be said.
+    pub(crate) fn known(&self, drawn: &Change, now_s: u32) -> Option<Arc<Change>> {
+        let ends = |named| self.ends(named, now_s);
+        let statics = drawn.statics.as_ref();
+        let statics = statics.and_then(|edit| known(&self.statics, edit, ends));
         let rows = drawn.rows.iter();
         let rows: Vec<_> = rows
-            .filter_map(|(key, edit)| Some((key.clone(), known(&self.regulars, edit)?)))
+            .filter_map(|(key, edit)| Some((key.clone(), known(&self.regulars, edit, ends)?)))
             .collect();
         let says = drawn.deleted.is_some() || statics.is_some() || !rows.is_empty() || !drawn.ranges.is_empty();
         says.then(|| {
@@ -174,14 +200,18 @@ impl Layout {
     }
 }
 
-fn known(columns: &[Held], drawn: &RowEdit) -> Option<RowEdit> {
+fn known(columns: &[Held], drawn: &RowEdit, ends_of: impl Fn(Option<u32>) -> Option<u32>) -> Option<RowEdit> {
     let there = |name: Name| columns.iter().position(|column| column.name == name && !column.dropped);
     let cells = drawn.cells.iter().filter_map(|cell| {
         let mut cell = cell.clone();
         *cell.column_mut() = there(cell.column())?;
+        if let CellEdit::Put { ends, .. } = &mut cell {
+            *ends = ends_of(*ends);
+        }
         Some(cell)
     });
     let edit = RowEdit {
+        ends: ends_of(drawn.ends),
         cells: cells.collect(),
         ..*drawn
     };
@@ -196,7 +226,6 @@ pub(crate) fn is_seen(columns: &[Held], column: Column) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{CellEdit, TABLES};
     use super::*;
 
     fn column(name: Name, renewed: bool) -> Wish {
@@ -238,10 +267,49 @@ mod tests {
             ..RowEdit::default()
         };
         let columns = [&first, &without, &again].map(|layout| {
-            let edit = known(&layout.regulars, &edit)?;
+            let edit = known(&layout.regulars, &edit, |ends| ends)?;
             Some(edit.cells[0].column())
         });
         assert_eq!(columns, [Some(1), None, Some(first.regulars.len())]);
         assert!(!is_seen(&again.regulars, 1) && is_seen(&again.regulars, first.regulars.len()));
+    }
+
+    #[test]
+    fn what_names_no_end_ends_by_the_table() {
+        const NOW_S: u32 = 1000;
+        let drawn = |ends| Change {
+            id: 1,
+            partition: 0,
+            deleted: None,
+            statics: None,
+            rows: vec![(
+                Vec::new(),
+                RowEdit {
+                    inserted: Some(5),
+                    ends,
+                    cells: vec![CellEdit::Put {
+                        column: 0,
+                        element: None,
+                        timestamp: 5,
+                        value: Vec::new(),
+                        ends,
+                    }],
+                    ..RowEdit::default()
+                },
+            )],
+            ranges: Vec::new(),
+        };
+        for (options, ttl_s) in DEFAULT_TTL_S.into_iter().enumerate() {
+            let layout = Layout {
+                options,
+                ..Layout::of(&TABLES[0])
+            };
+            let by_table = (ttl_s > 0).then_some(NOW_S + ttl_s);
+            for (named, ends) in [(None, by_table), (Some(NEVER), None), (Some(7), Some(7))] {
+                let known = layout.known(&drawn(named), NOW_S).expect("something is said");
+                let expected = drawn(ends);
+                assert_eq!(*known, expected, "options {options}, named {named:?}");
+            }
+        }
     }
 }

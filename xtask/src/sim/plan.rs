@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::data::{
-    Ask, CellEdit, Change, Edge, Key, Name, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES, Table,
-    Ty, Val,
+    Ask, CellEdit, Change, Edge, Key, NEVER, Name, Part, PartitionIndex, PartitionKey, RowEdit, Shape, Span, TABLES,
+    Table, Ty, Val,
 };
-use super::layout::{OPTIONS, Wish};
+use super::layout::{OPTIONS, OPTIONS_WITH_TTL, Wish};
 use super::node::{Cut, Homes, SHARDS_MAX, Weather};
 use crate::rng::Rng;
 
@@ -108,6 +108,8 @@ pub(crate) struct Profile {
     pub periodic: bool,
     /// Some of what is written ends by itself.
     pub expiring: bool,
+    /// The options with which each table is created.
+    pub options: [usize; TABLES.len()],
     /// The number of shards changes from start to start.
     pub resharding: bool,
     /// Tables are altered.
@@ -118,12 +120,21 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let expiring = rng.chance(1, 2);
+        let options = |rng: &mut Rng| {
+            if expiring && rng.chance(1, 3) {
+                OPTIONS_WITH_TTL
+            } else {
+                0
+            }
+        };
         Self {
             shards: *rng.pick(&[1, 1, 1, 2, 2, 2, 2, 3, 4]),
             stretches: rng.within(3..6),
             bulky: rng.chance(1, 6),
             periodic: rng.chance(1, 5),
-            expiring: rng.chance(1, 2),
+            expiring,
+            options: std::array::from_fn(|_| options(rng)),
             resharding: rng.chance(1, 2),
             altering: rng.chance(1, 3),
             snapshots: rng.chance(1, 3),
@@ -328,10 +339,13 @@ impl Generator {
         [shapes, more].concat()
     }
 
-    /// Draws when a write ends: never, long ago, soon, or after the run.
+    /// Draws when a write ends: as the table has it, never, long ago, soon, or after the run.
     fn ends(&mut self) -> Option<u32> {
-        let expires = self.profile.expiring && self.rng.chance(1, 3);
-        expires.then(|| {
+        let is_named = self.profile.expiring && self.rng.chance(1, 3);
+        is_named.then(|| {
+            if self.rng.chance(1, 8) {
+                return NEVER;
+            }
             let periods = self.periods + *self.rng.pick(&[0, 1, 1, 1, 2, 3, 100]);
             NODE_TIME_BEGINS_S + periods * PERIOD_S - PERIOD_S / 2
         })

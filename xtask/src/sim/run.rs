@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, Span};
+use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, Span, TABLES};
 use super::node::{Cut, Door, Ended, Homes, Node, SHARDS_MAX, Trouble, Weather, World};
 use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
 use super::truth::{Counts, Taken, Truth, Whole};
@@ -166,12 +166,17 @@ impl Stage {
 
     async fn client<N: Node>(self, node: N, steps: Vec<Step>) {
         let mut layouts = self.truth.layouts();
+        let now_s = self.truth.now_s();
         for step in steps {
             if self.truth.violation().is_some() {
                 return;
             }
             let writes = matches!(step, Step::Burst { .. } | Step::Apply(_));
-            let known = |change: Arc<Change>| layouts[self.universe[change.partition].table].known(&change);
+            let known = |change: Arc<Change>| {
+                let known = layouts[self.universe[change.partition].table].known(&change, now_s)?;
+                self.truth.drawn_and_known(&change, &known);
+                Some(known)
+            };
             match step {
                 Step::Burst { shard, changes } => {
                     let changes: Vec<_> = changes.into_iter().filter_map(known).collect();
@@ -266,6 +271,8 @@ impl Stage {
 pub(crate) struct Course {
     pub universe: Vec<PartitionKey>,
     pub homes: Homes,
+    /// The options with which each table is created.
+    pub options: [usize; TABLES.len()],
     /// An acknowledged change is durable; false: only after a flush.
     pub durable_acks: bool,
     pub stretches: Vec<Stretch>,
@@ -287,7 +294,7 @@ pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &
     let universe = universe(&mut rng);
     let world = make(seed, &profile, &mut rng);
     let homes = Homes::new(&universe, |partition, shards| world.shard_of(partition, shards));
-    let (count, durable_acks) = (profile.stretches, !profile.periodic);
+    let (count, durable_acks, options) = (profile.stretches, !profile.periodic, profile.options);
     let mut generator = Generator::new(rng.fork(), profile, universe.clone(), homes.clone());
     let stretches = (0..count).map(|_| generator.stretch()).collect();
     run_course(
@@ -295,6 +302,7 @@ pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &
         Course {
             universe,
             homes,
+            options,
             durable_acks,
             stretches,
         },
@@ -306,7 +314,13 @@ pub(crate) fn run_seed<W: World>(seed: u64, tell: bool, make: impl FnOnce(u64, &
 /// Runs a course, and after it takes a last look in fair weather: what the others left must be there.
 pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, tell: bool) -> Run<W> {
     let universe = Arc::new(course.universe);
-    let truth = Truth::new(Arc::clone(&universe), course.homes, world.shards(), course.durable_acks);
+    let truth = Truth::new(
+        Arc::clone(&universe),
+        course.homes,
+        course.options,
+        world.shards(),
+        course.durable_acks,
+    );
     let mut stage = Stage {
         truth: truth.clone(),
         universe,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::data::{CellEdit, Change, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Span, Val};
+use super::data::{CellEdit, Change, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Span, TABLES, Val};
 use super::layout::Wish;
 use super::node::Homes;
 use super::plan::{Step, Stretch};
@@ -257,6 +257,7 @@ pub(crate) fn course(shard_of: impl Fn(&PartitionKey, usize) -> usize) -> Course
     Course {
         universe,
         homes,
+        options: [0; TABLES.len()],
         durable_acks: true,
         stretches,
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey, TABLES};
+use super::data::{Ask, Change, Key, PageView, PartitionIndex, PartitionKey};
 use super::layout::{Alteration, Layout};
 use super::node::{Cut, Door, Ended, Node, Trouble, Weather, World};
 use super::oracle::{Moment, Partition};
@@ -401,7 +401,7 @@ impl ToyWorld {
             rng: rng.fork(),
             ops: 0,
             disk,
-            layouts: Rc::new(RefCell::new(TABLES.iter().map(Layout::of).collect())),
+            layouts: Rc::new(RefCell::new(Layout::of_all(profile.options).to_vec())),
             snapshots: Rc::default(),
             machine: None,
             now_s: Rc::new(Cell::new(NODE_TIME_BEGINS_S)),

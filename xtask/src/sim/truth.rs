@@ -126,6 +126,8 @@ pub(crate) struct Counts {
     pub alterations_kept: u64,
     pub alterations_lost: u64,
     pub snapshots: u64,
+    /// Changes of which something ends by the table's default.
+    pub ended_by_default: u64,
     pub troubles: u64,
 }
 
@@ -146,6 +148,7 @@ impl std::ops::AddAssign for Counts {
         self.alterations_kept += other.alterations_kept;
         self.alterations_lost += other.alterations_lost;
         self.snapshots += other.snapshots;
+        self.ended_by_default += other.ended_by_default;
         self.troubles += other.troubles;
     }
 }
@@ -385,13 +388,19 @@ impl Inner {
 }
 
 impl Truth {
-    pub(crate) fn new(universe: Arc<Vec<PartitionKey>>, homes: Homes, shards: usize, durable_acks: bool) -> Self {
+    pub(crate) fn new(
+        universe: Arc<Vec<PartitionKey>>,
+        homes: Homes,
+        options: [usize; TABLES.len()],
+        shards: usize,
+        durable_acks: bool,
+    ) -> Self {
         let shards = (0..shards).map(|_| ShardTruth::default()).collect();
         Truth(Arc::new(Mutex::new(Inner {
             universe,
             homes,
             shards,
-            tables: TABLES.each_ref().map(|table| TableTruth::at_rest(Layout::of(table))),
+            tables: Layout::of_all(options).map(TableTruth::at_rest),
             durable_acks,
             weather: Weather::FAIR,
             now_s: NODE_TIME_BEGINS_S,
@@ -425,6 +434,18 @@ impl Truth {
 
     pub(crate) fn set_weather(&self, weather: Weather) {
         self.inner().weather = weather;
+    }
+
+    /// The nodes' clock.
+    pub(crate) fn now_s(&self) -> u32 {
+        self.inner().now_s
+    }
+
+    /// Takes note of how a change is made that was drawn like that.
+    pub(crate) fn drawn_and_known(&self, drawn: &Change, known: &Change) {
+        let ends = |change: &Change| change.rows.iter().map(|(_, edit)| edit.ends).collect::<Vec<_>>();
+        let by_default = !drawn.rows.is_empty() && ends(drawn).contains(&None) && !ends(known).contains(&None);
+        self.inner().counts.ended_by_default += u64::from(by_default);
     }
 
     /// So many seconds have passed.
