@@ -1,8 +1,7 @@
 //! Walks a slice of a run, in either direction.
 
 use super::run::{Place, Run, What};
-use model::{Deletion, Direction, Item, Peek, RowRef, RowSource, Slice};
-use std::cmp::Ordering;
+use model::{Deletion, Direction, Item, Peek, RowSource, Slice};
 use std::rc::Rc;
 
 /// The rows and range changes of a slice of a run. Never [`Peek::Pending`]: all of it is in memory.
@@ -171,29 +170,5 @@ impl RowSource for RunRows {
             skipped += 1;
         }
         skipped
-    }
-
-    fn give_live(
-        &mut self,
-        direction: Direction,
-        until: Option<&[u8]>,
-        give: &mut impl FnMut(&[u8], RowRef<'_>) -> bool,
-    ) -> u64 {
-        let (mut given, mut more) = (0, true);
-        while more && self.front == Front::Slot {
-            let chunk = &self.run.chunks[self.at.chunk];
-            let slot = &chunk.slots[self.at.slot];
-            let What::Row { body_len, .. } = slot.what else { break };
-            let (clustering, row) = (chunk.position(slot), chunk.body(slot, body_len));
-            let comes = until.is_none_or(|until| direction.compare(clustering, until) == Ordering::Less);
-            if !comes || !row.is_wholly_live() {
-                break;
-            }
-            more = give(clustering, row);
-            given += 1;
-            self.pass_slot();
-            self.settle();
-        }
-        given
     }
 }
