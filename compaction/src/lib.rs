@@ -1,4 +1,4 @@
-//! Compaction strategies of Scrollback: which files to merge next, as pure functions.
+//! Compaction of Scrollback: which files to merge next, as pure functions, and the merge ([`Merger`]).
 //!
 //! [`next_job`] looks at what is known of a table's files, the table's [`Options`] and the time, and says what to do next, or that
 //! nothing is to be done. It does nothing itself, and remembers nothing: a table's strategy can be changed while it runs, and each
@@ -11,14 +11,19 @@
 //! 4. If it has none, files worth rewriting for their tombstones alone follow (`tombstones`).
 //! 5. The first of them that is not larger than [`Now::bytes_max`] is the answer.
 //!
-//! **Invariants.** No I/O, no async, no clock, no randomness. The inputs of a job are files that were given, each once, none of them
+//! What is written goes through a [`Router`], which gives each epoch files of its own ([`Epochs`]).
+//!
+//! **Invariants** of the strategies. No I/O, no async, no clock, no randomness. The inputs of a job are files that were given, each once, none of them
 //! busy; of a run all fragments, except where files are dropped or rewritten one by one. A merge has at least two units, at most
 //! `max_threshold`, and leaves fewer behind: applied again and again to files that do not change otherwise, [`next_job`] ends, unless
 //! [`TombstoneOptions::interval_s`] is 0.
 
+mod epochs;
 mod expired;
+mod merge;
 mod options;
 mod overlap;
+mod route;
 mod size_tiered;
 mod time_tiered;
 mod time_window;
@@ -28,10 +33,13 @@ mod unit;
 #[cfg(test)]
 mod testing;
 
+pub use epochs::{EpochTally, Epochs};
+pub use merge::{MergeProgress, Merger};
 pub use options::{
     OptionError, Options, OverlappingTombstones, SIZE_TIERED, Strategy, TIME_TIERED, TIME_WINDOW, Tiers, TimeTiered,
     TimeWindow, TombstoneOptions,
 };
+pub use route::{Router, Routes, Sink};
 
 use model::Token;
 use sstable::Statistics;

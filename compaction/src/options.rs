@@ -38,7 +38,7 @@ impl std::error::Error for OptionError {}
 
 type Result<T> = std::result::Result<T, OptionError>;
 
-fn refuse<T>(what: String) -> Result<T> {
+pub(crate) fn refuse<T>(what: String) -> Result<T> {
     Err(OptionError { what })
 }
 
@@ -101,6 +101,9 @@ pub struct TimeTiered {
     pub late_threshold: f64,
     /// `freed_threshold` (0.2, more than 0): … or when their deletions free this part of it.
     pub freed_threshold: f64,
+    /// `snowflake_epoch_ms` (1,420,070,400,000, the start of 2015): where the milliseconds of a `bigint` clustering key begin, since the
+    /// Unix epoch.
+    pub snowflake_epoch_ms: i64,
 }
 
 /// Options of [`TIME_WINDOW`].
@@ -163,6 +166,7 @@ impl Default for TimeTiered {
             open_threshold: 16,
             late_threshold: 0.25,
             freed_threshold: 0.2,
+            snowflake_epoch_ms: 1_420_070_400_000,
         }
     }
 }
@@ -456,12 +460,14 @@ impl<'a> Asked<'a> {
                 return refuse(format!("{name} must be greater than 0, but was {value:.6}"));
             }
         }
+        let snowflake_epoch_ms = self.number("snowflake_epoch_ms", default.snowflake_epoch_ms, integer)?;
         Ok(TimeTiered {
             tiers: self.tiers()?,
             epoch_hours: epoch_hours as u32,
             open_threshold: open_threshold as usize,
             late_threshold,
             freed_threshold,
+            snowflake_epoch_ms,
         })
     }
 
@@ -595,7 +601,7 @@ mod tests {
         assert_eq!(options.unwrap().strategy, Strategy::TimeWindow(expected));
 
         let options = parse(
-            "class=TimeTieredCompactionStrategy,epoch_hours=24,open_threshold=5,late_threshold=0.5,freed_threshold=0.1,bucket_low=0.25,bucket_high=2,\
+            "class=TimeTieredCompactionStrategy,epoch_hours=24,open_threshold=5,late_threshold=0.5,freed_threshold=0.1,snowflake_epoch_ms=7,bucket_low=0.25,bucket_high=2,\
              min_sstable_size=0",
         );
         let expected = TimeTiered {
@@ -604,6 +610,7 @@ mod tests {
             open_threshold: 5,
             late_threshold: 0.5,
             freed_threshold: 0.1,
+            snowflake_epoch_ms: 7,
         };
         assert_eq!(options.unwrap().strategy, Strategy::TimeTiered(expected));
     }

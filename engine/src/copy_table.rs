@@ -11,6 +11,7 @@ use crate::store::Store;
 use model::{Deletion, Direction, Item, MutationBuilder, Peek, RowSource, Slice, TableId, Token};
 use runtime::ShardId;
 use sstable::BlockCache;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -97,7 +98,7 @@ async fn copy(
         }
         let table = sstable::Table::open(&path, file.generation, file.bytes, Rc::clone(&cache)).await?;
         let copied = match (table.host_id(), table.table()) == (state.host_id, old) {
-            true => copying.file(&table, new).await,
+            true => copying.file(&table, file.tokens(), new).await,
             false => Err(Error::foreign(&path)),
         };
         table.close().await?;
@@ -119,13 +120,18 @@ struct Copying<P> {
 }
 
 impl<P: Fn(u64)> Copying<P> {
-    async fn file(&mut self, table: &sstable::Table, new: TableId) -> Result<()> {
-        let mut last: Option<(Token, Vec<u8>)> = None;
+    /// Copies a file as far as its tokens are in force: what it has beyond them is in other files, or was deleted.
+    async fn file(&mut self, table: &sstable::Table, tokens: RangeInclusive<Token>, new: TableId) -> Result<()> {
+        // No partition has an empty key.
+        let mut last: Option<(Token, Vec<u8>)> = Some((*tokens.start(), Vec::new()));
         loop {
             let after = last.as_ref().map(|(token, key)| (*token, key.as_slice()));
             let Some((token, key)) = table.next_partition(after).await? else {
                 return Ok(());
             };
+            if token > *tokens.end() {
+                return Ok(());
+            }
             self.mutation.reset(new, &key);
             self.bytes = 0;
             self.partition(table, token, &key, new).await?;

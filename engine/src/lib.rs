@@ -11,6 +11,7 @@
 mod cache;
 pub mod check;
 mod closing;
+mod compactions;
 mod config;
 mod copy_table;
 mod error;
@@ -18,6 +19,7 @@ mod hot;
 mod layout;
 pub mod manifest;
 mod node;
+mod outputs;
 mod page;
 mod paging;
 mod scan;
@@ -29,6 +31,7 @@ mod store;
 mod table;
 
 pub use commitlog::{Latency, LogStats};
+pub use compactions::{CompactionKind, CompactionRecord};
 pub use config::{Body, Config, Size, SyncMode};
 pub use copy_table::CopiedTable;
 pub use error::{Error, ErrorKind, Result};

@@ -9,10 +9,12 @@ use crate::shard::{BOUND_AHEAD, Boot, Recovered, Shard};
 use crate::snapshot::{self, Snapshot};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
+use crate::table::compaction_options;
 use model::{Alteration, Schema, TableId};
 use runtime::sync::Mutex;
 use runtime::{Break, ShardId, TaskClass, disk};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,6 +27,8 @@ pub(crate) struct Node {
     manifest: Mutex<Option<Manifest>>,
     shared: Arc<Shared>,
     dir_faults: DirFaults,
+    /// Generations of obsolete sstables whose files were removed, of which the manifest does not know yet.
+    gone: RefCell<BTreeMap<TableId, Vec<u64>>>,
 }
 
 /// Failed syncs of directories of table files; grows only while the manifest is locked.
@@ -60,6 +64,7 @@ impl Node {
             None => create(&config.dir, shards).await?,
         };
         check_belonging(&config.dir, &state).await?;
+        forget_obsolete(&config.dir, &mut state).await?;
         make_table_dirs(&config.dir, state.tables.keys().copied()).await?;
         make_log_dirs(&config.dir, shards).await?;
         let given_up_to = state.timestamps_up_to;
@@ -67,12 +72,14 @@ impl Node {
         // Written anew before any file is moved: what was read may not be durable, if a write of it once failed.
         let manifest = Manifest::write_new(&config.dir, state).await?;
         let state = manifest.state().clone();
+        remove_obsolete(&config.dir, &state).await?;
         let orphans = set_orphans_aside(&config.dir, &state).await?;
         shared.set(&state);
         let node = Rc::new(Node {
             manifest: Mutex::new(Some(manifest)),
             shared,
             dir_faults: DirFaults::default(),
+            gone: RefCell::default(),
         });
         let schemas: Vec<_> = node.shared.schemas();
         let state = Arc::new(state);
@@ -89,7 +96,13 @@ impl Node {
                     .filter(|file| file.is_shared_by(shard, shards))
                     .cloned()
                     .collect(),
-                generations: state.files.keys().chain(&orphans).copied().collect(),
+                generations: state
+                    .files
+                    .keys()
+                    .chain(state.obsolete.keys())
+                    .chain(&orphans)
+                    .copied()
+                    .collect(),
                 log: state.log(shard),
                 given_up_to,
                 timestamps_up_to: state.timestamps_up_to,
@@ -175,11 +188,12 @@ impl Node {
             .await
     }
 
-    /// Makes a table file, written and synced, part of the store: syncs its directory, then adds it to the manifest together
-    /// with `edits`. `faults_seen` is the number of [`DirFaults`] from before the file was created.
-    pub async fn add_file(
+    /// Makes table files, written and synced, part of the store: syncs their directory, then adds them to the manifest together with
+    /// `edits`, in one step. `faults_seen` is the number of [`DirFaults`] from before the first of them was created.
+    pub async fn add_files(
         &self,
-        file: FileRecord,
+        table: TableId,
+        files: Vec<FileRecord>,
         faults_seen: u64,
         mut edits: Vec<Edit>,
     ) -> std::result::Result<(), NotAdded> {
@@ -187,7 +201,7 @@ impl Node {
         let Some(manifest) = manifest.as_mut() else {
             return Err(NotAdded::GivenUp(Error::Closed));
         };
-        let dir = layout::table_dir(manifest.dir(), file.table);
+        let dir = layout::table_dir(manifest.dir(), table);
         if self.dir_faults.load(Ordering::Acquire) != faults_seen {
             return Err(NotAdded::GivenUp(Error::Io {
                 op: "sync of directory",
@@ -199,12 +213,18 @@ impl Node {
             }));
         }
         if !runtime::broken(Break::SkipDirSync)
+            && !files.is_empty()
             && let Err(error) = disk::sync_dir(&dir).await
         {
             self.dir_faults.fetch_add(1, Ordering::Release);
             return Err(NotAdded::GivenUp(error.into()));
         }
-        edits.push(Edit::AddFile(file));
+        if !files.is_empty() {
+            // The directory that has just been synced has lost them.
+            let gone = self.gone.borrow_mut().remove(&table).unwrap_or_default();
+            edits.extend(gone.into_iter().map(|generation| Edit::ForgetFile { generation }));
+        }
+        edits.extend(files.into_iter().map(Edit::AddFile));
         manifest.append(edits).await.map_err(|error| {
             if manifest.is_failed() {
                 NotAdded::Unknown(error)
@@ -212,6 +232,11 @@ impl Node {
                 NotAdded::GivenUp(error)
             }
         })
+    }
+
+    /// The files of these obsolete sstables were removed; the manifest is told once their directory is synced.
+    pub fn files_are_gone(&self, table: TableId, generations: Vec<u64>) {
+        self.gone.borrow_mut().entry(table).or_default().extend(generations);
     }
 
     /// Creates a table, or returns the one of that name.
@@ -229,6 +254,7 @@ impl Node {
         }
         schema.id = next_table_id(manifest).await?;
         schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        check_compaction(&schema)?;
         make_table_dirs(manifest.dir(), std::iter::once(schema.id)).await?;
         manifest
             .append(vec![Edit::CreateTable(Box::new(schema.clone()))])
@@ -250,6 +276,7 @@ impl Node {
         let present = present.ok_or_else(|| Error::invalid(format!("table {keyspace}.{name} does not exist")))?;
         let altered = present.altered(alterations, runtime::time::unix_micros());
         let altered = altered.map_err(|error| Error::invalid(error.to_string()))?;
+        check_compaction(&altered)?;
         let edit = Edit::CreateTable(Box::new(altered.clone()));
         let altered = Arc::new(altered);
         if runtime::broken(Break::AltersBeforeManifest) {
@@ -329,6 +356,15 @@ impl Node {
             None => result,
         }
     }
+}
+
+/// Refuses a table whose files could not be compacted as it says.
+fn check_compaction(schema: &Schema) -> Result<()> {
+    let allowed = Shard::current().config.allow_unsafe_aggressive_sstable_expiration;
+    let checked = compaction_options(schema, allowed);
+    checked
+        .map(drop)
+        .map_err(|error| Error::invalid(format!("table {}: {error}", schema.qualified_name())))
 }
 
 /// The table is this on all shards from now on.
@@ -536,6 +572,27 @@ async fn check_belonging(dir: &Path, state: &State) -> Result<()> {
         if let Some(path) = commitlog::replay::foreign(&folder, state.host_id, shard).await? {
             return Err(Error::foreign(&path));
         }
+    }
+    Ok(())
+}
+
+/// Obsolete sstables whose files are gone need not be known any more.
+async fn forget_obsolete(dir: &Path, state: &mut State) -> Result<()> {
+    for (generation, table) in std::mem::take(&mut state.obsolete) {
+        if disk::exists(&layout::table_file(dir, table, generation)).await? {
+            state.obsolete.insert(generation, table);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of obsolete sstables: a crash came before that was done. The manifest says durably that they are obsolete.
+async fn remove_obsolete(dir: &Path, state: &State) -> Result<()> {
+    for (&generation, &table) in &state.obsolete {
+        disk::remove(&layout::table_file(dir, table, generation)).await?;
+    }
+    for table in state.obsolete.values().copied().collect::<BTreeSet<_>>() {
+        disk::sync_dir(&layout::table_dir(dir, table)).await?;
     }
     Ok(())
 }

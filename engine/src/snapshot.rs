@@ -70,6 +70,7 @@ fn without_logs(state: &State) -> State {
     State {
         logs: Default::default(),
         flushed: Default::default(),
+        obsolete: Default::default(),
         ..state.clone()
     }
 }

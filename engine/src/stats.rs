@@ -44,6 +44,18 @@ pub struct ShardStatistics {
     pub flushed_bytes: u64,
     /// Flushes that failed and were tried again.
     pub flush_failures: u64,
+    /// Compactions that were done.
+    pub compactions: u64,
+    /// Compactions that failed.
+    pub compaction_failures: u64,
+    /// Bytes that compactions have read.
+    pub compaction_read_bytes: u64,
+    /// Bytes of the sstables that they have written.
+    pub compaction_written_bytes: u64,
+    /// Rows and deletions of which they have purged something.
+    pub compaction_purged: u64,
+    /// Bytes of the files that are to be compacted.
+    pub compaction_backlog_bytes: u64,
     /// Memory of the memtables, bytes.
     pub memtable_bytes: u64,
     /// Sstables.
@@ -209,6 +221,37 @@ impl ShardStatistics {
                 Counter,
                 "Flushes that failed and were tried again.",
                 self.flush_failures,
+            ),
+            of("compactions", Counter, "Compactions done.", self.compactions),
+            of(
+                "compaction_failures",
+                Counter,
+                "Compactions that failed.",
+                self.compaction_failures,
+            ),
+            of(
+                "compaction_read_bytes",
+                Counter,
+                "Bytes that compactions have read.",
+                self.compaction_read_bytes,
+            ),
+            of(
+                "compaction_written_bytes",
+                Counter,
+                "Bytes of the sstables that compactions wrote.",
+                self.compaction_written_bytes,
+            ),
+            of(
+                "compaction_purged",
+                Counter,
+                "Rows and deletions of which compactions purged something.",
+                self.compaction_purged,
+            ),
+            of(
+                "compaction_backlog_bytes",
+                Gauge,
+                "Bytes of files that are to be compacted.",
+                self.compaction_backlog_bytes,
             ),
             of("sstables", Gauge, "Sstables.", self.sstables),
             of("sstable_bytes", Gauge, "Their bytes.", self.sstable_bytes),

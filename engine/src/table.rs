@@ -2,10 +2,13 @@
 
 use crate::manifest::state::FileRecord;
 use commitlog::LogPosition;
+use compaction::{Epoch, EpochShare, Epochs, Strategy};
 use memtable::Memtable;
-use model::{ColumnId, Columns, KeySeed, MutationRef, Schema, TableId, Token};
+use model::{ColumnId, Columns, Deletion, KeySeed, MutationRef, Schema, TableId, Token};
+use runtime::Break;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,13 +26,95 @@ pub(crate) struct Sealed {
 pub(crate) struct LiveFile {
     pub record: FileRecord,
     pub table: sstable::Table,
+    /// What was found out about it.
+    pub marks: Rc<Marks>,
+}
+
+/// What is known of a file beside what it holds; lost when the store is closed.
+#[derive(Default)]
+pub(crate) struct Marks {
+    /// A partition deletion in another file covers all of it.
+    pub deleted: Cell<bool>,
+    /// Some of it cannot be read: it is left alone.
+    pub damaged: Cell<bool>,
+    /// A compaction has it.
+    pub busy: Cell<bool>,
 }
 
 impl LiveFile {
+    pub fn new(record: FileRecord, table: sstable::Table) -> LiveFile {
+        LiveFile {
+            record,
+            table,
+            marks: Rc::default(),
+        }
+    }
+
+    /// The same file with these tokens in force.
+    fn narrowed(&self, tokens: &RangeInclusive<i64>) -> LiveFile {
+        let record = FileRecord {
+            token_first: *tokens.start(),
+            token_last: *tokens.end(),
+            ..self.record.clone()
+        };
+        LiveFile {
+            record,
+            table: self.table.clone(),
+            marks: Rc::clone(&self.marks),
+        }
+    }
+
+    /// Its bytes, as far as its tokens are in force.
+    pub fn bytes_in_force(&self) -> u64 {
+        match (self.record.token_first, self.record.token_last) {
+            (i64::MIN, i64::MAX) => self.record.bytes,
+            (first, last) => self.table.bytes_between(Token(first), Token(last)),
+        }
+    }
+
+    /// The one partition that it has, if it has no more.
+    pub fn only_partition(&self) -> Option<(Token, &[u8])> {
+        let statistics = self.table.statistics();
+        let (token, key) = statistics.first.as_ref()?;
+        (statistics.partitions == 1).then_some((*token, key))
+    }
+
+    /// Whether the deletion of a partition, which is in another file, covers everything in this one. The same deletion may be in both:
+    /// that does not cover itself, or each file would go for the other's sake.
+    pub fn is_covered(&self, token: Token, key: &[u8], deletion: Deletion) -> bool {
+        let statistics = self.table.statistics();
+        let is_all = self.only_partition() == Some((token, key));
+        let is_older = deletion.timestamp > statistics.max_timestamp
+            || (deletion.covers(statistics.max_timestamp) && statistics.partition_tombstones == 0);
+        is_all && (is_older || runtime::broken(Break::DropsLiveFiles))
+    }
+
     /// Whether the file may say something of the partition.
     pub fn admits(&self, token: Token, key: &[u8]) -> bool {
         (self.record.token_first..=self.record.token_last).contains(&token.0) && self.table.may_contain(token, key)
     }
+}
+
+/// An epoch takes rows of its own for so long after its end, and no longer than a quarter of it.
+const OPEN_FOR_MS: i64 = 3_600_000;
+
+/// How a table's files are compacted.
+///
+/// # Errors
+/// What is wrong with its options, in Cassandra's words.
+pub(crate) fn compaction_options(
+    schema: &Schema,
+    unsafe_expiration_allowed: bool,
+) -> std::result::Result<compaction::Options, compaction::OptionError> {
+    let map = &schema.options.compaction;
+    if map.is_empty() {
+        return Ok(compaction::Options::default());
+    }
+    let options = compaction::Options::parse(map, unsafe_expiration_allowed)?;
+    if let Strategy::TimeTiered(tiered) = &options.strategy {
+        Epochs::new(schema, tiered)?;
+    }
+    Ok(options)
 }
 
 /// What a table is at one moment: `ALTER TABLE` puts another one in its place.
@@ -37,12 +122,42 @@ pub(crate) struct Definition {
     pub schema: Arc<Schema>,
     /// Columns whose cells are passed over; ascending.
     dropped: Vec<ColumnId>,
+    /// How its files are compacted.
+    pub compaction: compaction::Options,
+    /// How its clustering key is divided, if its files are.
+    pub epochs: Option<Epochs>,
+    /// The first epoch for which flushes still write files of its own; see [`compaction::Now::first_open_epoch`].
+    pub first_open: Cell<Epoch>,
+    /// When files were last looked through for what has expired wholly, seconds since the Unix epoch.
+    pub expired_checked: Cell<Option<u32>>,
 }
 
 impl Definition {
     fn new(schema: Arc<Schema>) -> Definition {
         let dropped = schema.dropped_columns();
-        Definition { schema, dropped }
+        // They were checked before they became the table's.
+        let compaction = compaction_options(&schema, true).unwrap_or_default();
+        let epochs = match &compaction.strategy {
+            Strategy::TimeTiered(tiered) => Epochs::new(&schema, tiered).ok(),
+            Strategy::SizeTiered(_) | Strategy::TimeWindow(_) => None,
+        };
+        Definition {
+            schema,
+            dropped,
+            compaction,
+            epochs,
+            first_open: Cell::new(Epoch(i64::MIN)),
+            expired_checked: Cell::new(None),
+        }
+    }
+
+    /// Moves on to the first epoch that is open now; called while no flush of the table is under way.
+    pub fn open_epoch(&self, epochs: &Epochs) -> Epoch {
+        let span_ms = i64::from(epochs.hours()) * 3_600_000;
+        let now_ms = runtime::time::unix_micros() / 1000;
+        let open = epochs.at(now_ms - OPEN_FOR_MS.min(span_ms / 4));
+        self.first_open.set(self.first_open.get().max(open));
+        self.first_open.get()
     }
 
     /// What a reader sees.
@@ -69,6 +184,8 @@ pub(crate) struct TableState {
     pub active_start: Cell<Option<LogPosition>>,
     pub active_bytes: Cell<usize>,
     pub sealed: RefCell<VecDeque<Rc<Sealed>>>,
+    /// A flush of the table is under way.
+    pub flushing: Cell<bool>,
     /// Shared with the reads in flight: replaced as a whole, never changed.
     pub files: RefCell<Rc<Vec<Rc<LiveFile>>>>,
 }
@@ -83,6 +200,7 @@ impl TableState {
             active_start: Cell::new(None),
             active_bytes: Cell::new(0),
             sealed: RefCell::default(),
+            flushing: Cell::new(false),
             files: RefCell::new(Rc::new(files)),
         }
     }
@@ -140,12 +258,108 @@ impl TableState {
         oldest.map(|sealed| sealed.start).chain(self.active_start.get()).min()
     }
 
-    /// Makes an sstable part of the table and drops the memtable it was written from: one step, so that every read finds
+    /// Makes sstables part of the table and drops the memtable that they were written from: one step, so that every read finds
     /// the rows exactly once.
-    pub fn publish(&self, file: LiveFile, from: &Rc<Sealed>) {
+    pub fn publish(&self, new: Vec<LiveFile>, from: &Rc<Sealed>) {
         let mut files = self.files.borrow().as_ref().clone();
-        files.push(Rc::new(file));
+        files.extend(new.into_iter().map(Rc::new));
         *self.files.borrow_mut() = Rc::new(files);
         self.sealed.borrow_mut().retain(|sealed| !Rc::ptr_eq(sealed, from));
     }
+
+    /// Makes sstables part of the table, and takes from others what they hold now: one step, so that every read finds the rows
+    /// exactly once. Returns the files that are no longer part of the table.
+    pub fn replace(&self, new: Vec<LiveFile>, changes: &[Change]) -> Vec<Rc<LiveFile>> {
+        let mut files = Vec::new();
+        let mut gone = Vec::new();
+        for file in self.files.borrow().iter() {
+            match changes
+                .iter()
+                .find(|change| change.generation == file.record.generation)
+            {
+                None => files.push(Rc::clone(file)),
+                Some(Change { left: Some(left), .. }) => files.push(Rc::new(file.narrowed(left))),
+                Some(Change { left: None, .. }) => gone.push(Rc::clone(file)),
+            }
+        }
+        files.extend(new.into_iter().map(Rc::new));
+        // A read asks the youngest first.
+        files.sort_by_key(|file| file.record.generation);
+        *self.files.borrow_mut() = Rc::new(files);
+        gone
+    }
+}
+
+impl TableState {
+    /// Bytes of a row in the table's files, on average.
+    pub fn row_bytes(&self) -> u64 {
+        let (mut bytes, mut rows) = (0, 0);
+        for file in self.files.borrow().iter() {
+            bytes += file.record.bytes;
+            rows += file.table.statistics().rows;
+        }
+        bytes / u64::max(rows, 1)
+    }
+
+    /// These files hold nothing but what is deleted.
+    pub fn mark_deleted(&self, generations: &[u64]) {
+        let files = self.files.borrow();
+        let of_them = files
+            .iter()
+            .filter(|file| generations.contains(&file.record.generation));
+        of_them.for_each(|file| file.marks.deleted.set(true));
+    }
+
+    /// What the deletion of a partition makes useless in the table's files, `without` some.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) or [`Error::Io`](crate::Error::Io): an index cannot be read.
+    pub async fn shadow(
+        &self,
+        token: Token,
+        key: &[u8],
+        deletion: Deletion,
+        without: impl Fn(u64) -> bool,
+    ) -> crate::Result<Shadow> {
+        let mut shadow = Shadow::default();
+        let files = Rc::clone(&self.files.borrow());
+        for file in files.iter() {
+            let statistics = file.table.statistics();
+            let concerns = !without(file.record.generation) && file.admits(token, key);
+            if !concerns || !deletion.covers(statistics.min_timestamp) {
+                continue;
+            }
+            if file.is_covered(token, key, deletion) {
+                shadow.covered.push(file.record.generation);
+                continue;
+            }
+            let [share] = statistics.epochs.as_ref().map_or(&[][..], |epochs| &epochs.shares) else {
+                continue;
+            };
+            let shadowed_bytes = file.table.partition_bytes(token, key).await?;
+            shadow.shares.push(EpochShare {
+                epoch: Epoch(share.epoch),
+                bytes: 0,
+                shadowed_bytes,
+            });
+        }
+        Ok(shadow)
+    }
+}
+
+/// What a deletion makes useless.
+#[derive(Default)]
+pub(crate) struct Shadow {
+    /// Files that it covers wholly.
+    pub covered: Vec<u64>,
+    /// Of others.
+    pub shares: Vec<EpochShare>,
+}
+
+/// What becomes of a file's tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Change {
+    pub generation: u64,
+    /// Those that stay in force; `None`: the file goes.
+    pub left: Option<RangeInclusive<i64>>,
 }

@@ -26,6 +26,9 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
         bytes: 8192,
         token_first: i64::MIN,
         token_last: i64::MAX,
+        run: (generation > 2000).then_some(1025),
+        late: generation > 2000,
+        created_s: 1_700_000_000,
     };
     let position = LogPosition {
         segment: 3,
@@ -69,7 +72,17 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
             RecordKind::Edits,
             vec![
                 Edit::AddFile(file(2049)),
+                Edit::NarrowFile {
+                    generation: 2049,
+                    token_first: -7,
+                    token_last: i64::MAX,
+                },
                 Edit::RemoveFile { generation: 1025 },
+                Edit::ForgetFile { generation: 1025 },
+                Edit::ObsoleteFile {
+                    generation: 1026,
+                    table: TableId(1),
+                },
                 log(true),
                 Edit::TimestampsUpTo { micros: 1 << 50 },
             ],

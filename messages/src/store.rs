@@ -115,7 +115,7 @@ impl Messages {
         let epoch = fixed_epoch(&store, options.epoch_ms).await?;
         let window = fixed_window(&store, options.window).await?;
         let mut tables = Vec::new();
-        for schema in tables::schemas() {
+        for schema in tables::schemas(epoch, window) {
             let present = store.table(tables::KEYSPACE, &schema.name);
             tables.push(match present {
                 Some(present) => present,

@@ -23,19 +23,40 @@ use model::{CellKind, ColumnId, CqlType, RowRef, Schema, Slice, TableId, TableOp
 pub(crate) const KEYSPACE: &str = "messages";
 /// Tombstones are kept for an hour: one node, whose writes come in order.
 const GRACE_SECONDS: u32 = 3600;
+/// Epochs of the files are at least and at most so long, hours.
+const EPOCH_HOURS_MIN: u32 = 24;
+const EPOCH_HOURS_MAX: u32 = 87_600;
 
 /// The marker of a value in a clustering key, inverted because the order is descending.
 const DESC_VALUE: u8 = !0x04;
 
-fn options() -> TableOptions {
+/// How the files of a table are compacted; by default by size.
+fn options(compaction: &[(&str, &str)]) -> TableOptions {
+    let compaction = compaction
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()));
     TableOptions {
         gc_grace_seconds: GRACE_SECONDS,
+        compaction: compaction.collect(),
         ..TableOptions::default()
     }
 }
 
-/// The definitions, with ids still to be assigned.
-pub(crate) fn schemas() -> [Schema; 5] {
+/// The definitions, with ids still to be assigned. Files of messages hold an epoch of their ids each, as long as a bucket's window by
+/// default, or as several that have a day; what was sent once is forgotten an hour's file at a time.
+pub(crate) fn schemas(epoch: Epoch, window: Window) -> [Schema; 5] {
+    let hours = window.hours() * EPOCH_HOURS_MIN.div_ceil(window.hours());
+    let (epoch_ms, hours) = (epoch.unix_ms().to_string(), hours.min(EPOCH_HOURS_MAX).to_string());
+    let tiered = [
+        ("class", "TimeTieredCompactionStrategy"),
+        ("epoch_hours", hours.as_str()),
+        ("snowflake_epoch_ms", epoch_ms.as_str()),
+    ];
+    let hourly = [
+        ("class", "TimeWindowCompactionStrategy"),
+        ("compaction_window_unit", "HOURS"),
+        ("compaction_window_size", "1"),
+    ];
     let messages = Schema::builder(KEYSPACE, "messages")
         .partition_key("channel_id", CqlType::BigInt)
         .partition_key("bucket_id", CqlType::Int)
@@ -66,9 +87,17 @@ pub(crate) fn schemas() -> [Schema; 5] {
         .partition_key("channel_id", CqlType::BigInt)
         .clustering_desc("from_hour", CqlType::Int)
         .regular("window_hours", CqlType::Int);
-    [messages, buckets, names, nonces, windows].map(|builder| {
+    let by_size: &[(&str, &str)] = &[];
+    [
+        (messages, &tiered[..]),
+        (buckets, by_size),
+        (names, by_size),
+        (nonces, &hourly[..]),
+        (windows, by_size),
+    ]
+    .map(|(builder, compaction)| {
         builder
-            .options(options())
+            .options(options(compaction))
             .build()
             .expect("our own definitions are legal")
     })
@@ -109,7 +138,10 @@ impl Tables {
                 .find(|column| column.name == name && column.ty == *ty);
             found.map(|column| column.id).ok_or(Error::OtherTable { name: table })
         };
-        for (wanted, present) in schemas().iter().zip([messages, buckets, names, nonces, windows]) {
+        for (wanted, present) in schemas(epoch, window)
+            .iter()
+            .zip([messages, buckets, names, nonces, windows])
+        {
             let tables = ["messages", "names", "nonces", "channel_windows"];
             let table = tables
                 .into_iter()
@@ -270,7 +302,7 @@ mod tests {
 
     #[test]
     fn tables_that_are_not_ours_are_refused() {
-        let [messages, buckets, names, nonces, windows] = schemas();
+        let [messages, buckets, names, nonces, windows] = schemas(Epoch::DEFAULT, Window::DEFAULT);
         let of = |m: &Schema| {
             Tables::new(
                 Epoch::DEFAULT,
@@ -296,7 +328,7 @@ mod tests {
             id in 1..i64::MAX,
             nonce in "[\\x00-\\x02a-zß]{0,8}",
         ) {
-            let [messages, buckets, names, nonces, windows] = schemas();
+            let [messages, buckets, names, nonces, windows] = schemas(Epoch::DEFAULT, Window::DEFAULT);
             let position = nonces.encode_clustering(&[&channel.to_be_bytes(), nonce.as_bytes()]).unwrap();
             prop_assert_eq!(nonce_position(channel, &nonce), position);
             let (c, b, i) = (channel.to_be_bytes(), bucket.to_be_bytes(), id.to_be_bytes());

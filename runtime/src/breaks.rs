@@ -70,11 +70,31 @@ pub enum Break {
     CopiesDroppedColumns,
     /// A snapshot is made without flushing first.
     SnapshotsUnflushed,
+    /// A compaction purges what a memtable still needs.
+    PurgesWithoutMemtables,
+    /// A compaction purges what another sstable still needs.
+    PurgesWithoutFiles,
+    /// A compaction purges what a group of the log still needs that is not applied.
+    PurgesWithoutLog,
+    /// A compaction purges what is dead before its grace has passed.
+    PurgesWithoutGrace,
+    /// A compaction removes its inputs before the manifest says so.
+    RemovesInputsEarly,
+    /// A compaction leaves the tokens of its inputs in force when a fragment has them.
+    NarrowsNothing,
+    /// A file is dropped as deleted although it has what is younger.
+    DropsLiveFiles,
+    /// A compaction's fragment is not in the manifest.
+    LosesFragments,
+    /// A flush leaves its late file out of the manifest.
+    ForgetsLateFiles,
+    /// Fewer files than `min_threshold` are compacted.
+    IgnoresMinThreshold,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 32] = [
+    pub const ALL: [Break; 42] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -107,6 +127,16 @@ impl Break {
         Break::JoinsUnalteredReads,
         Break::CopiesDroppedColumns,
         Break::SnapshotsUnflushed,
+        Break::PurgesWithoutMemtables,
+        Break::PurgesWithoutFiles,
+        Break::PurgesWithoutLog,
+        Break::PurgesWithoutGrace,
+        Break::RemovesInputsEarly,
+        Break::NarrowsNothing,
+        Break::DropsLiveFiles,
+        Break::LosesFragments,
+        Break::ForgetsLateFiles,
+        Break::IgnoresMinThreshold,
     ];
 
     /// The name on command lines.
@@ -144,6 +174,16 @@ impl Break {
             Break::JoinsUnalteredReads => "joins-unaltered-reads",
             Break::CopiesDroppedColumns => "copies-dropped-columns",
             Break::SnapshotsUnflushed => "snapshots-unflushed",
+            Break::PurgesWithoutMemtables => "purges-without-memtables",
+            Break::PurgesWithoutFiles => "purges-without-files",
+            Break::PurgesWithoutLog => "purges-without-log",
+            Break::PurgesWithoutGrace => "purges-without-grace",
+            Break::RemovesInputsEarly => "removes-inputs-early",
+            Break::NarrowsNothing => "narrows-nothing",
+            Break::DropsLiveFiles => "drops-live-files",
+            Break::LosesFragments => "loses-fragments",
+            Break::ForgetsLateFiles => "forgets-late-files",
+            Break::IgnoresMinThreshold => "ignores-min-threshold",
         }
     }
 
@@ -186,6 +226,16 @@ impl Break {
             }
             Break::AltersBeforeManifest => "reads follow a table's new definition before the manifest has it",
             Break::JoinsUnalteredReads => "a read joins one, or is given a page, from before its table was altered",
+            Break::PurgesWithoutMemtables => "a compaction purges what a memtable still needs",
+            Break::PurgesWithoutFiles => "a compaction purges what another sstable still needs",
+            Break::PurgesWithoutLog => "a compaction purges what a group of the log still needs that is not applied",
+            Break::PurgesWithoutGrace => "a compaction purges what is dead before its grace has passed",
+            Break::RemovesInputsEarly => "a compaction removes its inputs before the manifest says so",
+            Break::DropsLiveFiles => "a file is dropped as deleted although it has what is younger",
+            Break::LosesFragments => "a compaction's fragment is not in the manifest",
+            Break::ForgetsLateFiles => "a flush leaves its late file out of the manifest",
+            Break::IgnoresMinThreshold => "fewer files than min_threshold are compacted",
+            Break::NarrowsNothing => "a compaction leaves tokens of its inputs in force that a fragment has",
             Break::CopiesDroppedColumns => {
                 "rows that nothing else can change are copied with what dropped columns hold"
             }

@@ -124,6 +124,13 @@ settings! {
     admission_timeout: Duration = Duration::from_secs(10),
     /// Bytes of rows in an sstable's data block before compression, 256 bytes to 1 MiB. Default 16 KiB.
     block_bytes: usize = 16 << 10,
+    /// Whether table files are compacted in the background, as each table's `compaction` option says. Default: true.
+    compaction: bool = true,
+    /// A compaction's file ends with the partition with which it reaches this size, 4 KiB to 1 TiB. Default 128 MiB.
+    fragment_bytes: u64 = 128 << 20,
+    /// Whether a table may ask for `unsafe_aggressive_sstable_expiration`, with which what was deleted or overwritten can come back.
+    /// Default: false.
+    allow_unsafe_aggressive_sstable_expiration: bool = false,
     /// Memory of a shard that the kernel reads into and writes from, 256 KiB to 16 MiB; less where the limit of locked memory
     /// allows less. Default 16 MiB. Plain threads do without.
     io_memory_bytes: usize = 16 << 20,
@@ -182,6 +189,7 @@ impl Config {
             1,
             u64::from(u32::MAX),
         )?;
+        bound("fragment_bytes", self.fragment_bytes, 4 << 10, 1 << 40)?;
         bound("block_bytes", self.block_bytes as u64, 256, 1 << 20)?;
         bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 16 << 20)
     }

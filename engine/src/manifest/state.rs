@@ -7,9 +7,10 @@ use super::format::put_edit;
 use crate::config::SHARDS_MAX;
 use crate::layout::GENERATIONS_END;
 use commitlog::LogPosition;
-use model::{Schema, TableId, varint};
+use model::{Schema, TableId, Token, varint};
 use runtime::Break;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// One sstable that belongs to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,21 @@ pub struct FileRecord {
     pub token_first: i64,
     /// Last token in force, inclusive.
     pub token_last: i64,
+    /// The run that it is a fragment of: the generation of the run's first fragment. `None`: it stands alone.
+    pub run: Option<u64>,
+    /// Whether it was written as late: see [`compaction::File::late`].
+    pub late: bool,
+    /// When it was written, seconds since the Unix epoch.
+    pub created_s: u32,
 }
 
 impl FileRecord {
+    /// The tokens in force.
+    #[must_use]
+    pub fn tokens(&self) -> RangeInclusive<Token> {
+        Token(self.token_first)..=Token(self.token_last)
+    }
+
     /// Whether it may hold tokens of `shard` when the store has `shards`.
     #[must_use]
     pub fn is_shared_by(&self, shard: u16, shards: u16) -> bool {
@@ -79,10 +92,31 @@ pub enum Edit {
     CreateTable(Box<Schema>),
     /// An sstable became part of the store.
     AddFile(FileRecord),
-    /// An sstable is no longer part of the store.
+    /// An sstable is no longer part of the store: its file can go.
     RemoveFile {
         /// Its generation.
         generation: u64,
+    },
+    /// An sstable was removed earlier, and its file may still be there.
+    ObsoleteFile {
+        /// Its generation.
+        generation: u64,
+        /// Its table.
+        table: TableId,
+    },
+    /// The file of an sstable that was removed is gone.
+    ForgetFile {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The tokens in force of an sstable are fewer than before.
+    NarrowFile {
+        /// Its generation.
+        generation: u64,
+        /// First token in force.
+        token_first: i64,
+        /// Last token in force, inclusive; not below the first.
+        token_last: i64,
     },
     /// All records of `table` in the log of `shard` that end at or before `position` are in sstables.
     FlushedUpTo {
@@ -115,6 +149,12 @@ const REMOVE_FILE: u64 = 5;
 const FLUSHED_UP_TO: u64 = 6;
 const LOG: u64 = 7;
 const TIMESTAMPS_UP_TO: u64 = 8;
+const NARROW_FILE: u64 = 9;
+const OBSOLETE_FILE: u64 = 10;
+const FORGET_FILE: u64 = 11;
+
+/// Flag of `ADD_FILE`.
+const LATE: u8 = 1;
 
 impl Edit {
     /// Appends the edit's bytes.
@@ -143,11 +183,33 @@ impl Edit {
                 varint::put_u64(&mut body, file.bytes);
                 varint::put_i64(&mut body, file.token_first);
                 varint::put_i64(&mut body, file.token_last);
+                varint::put_u64(&mut body, file.run.map_or(0, |run| run + 1));
+                body.push(if file.late { LATE } else { 0 });
+                varint::put_u64(&mut body, u64::from(file.created_s));
                 ADD_FILE
             }
             Edit::RemoveFile { generation } => {
                 varint::put_u64(&mut body, *generation);
                 REMOVE_FILE
+            }
+            Edit::ObsoleteFile { generation, table } => {
+                varint::put_u64(&mut body, *generation);
+                varint::put_u64(&mut body, u64::from(table.0));
+                OBSOLETE_FILE
+            }
+            Edit::ForgetFile { generation } => {
+                varint::put_u64(&mut body, *generation);
+                FORGET_FILE
+            }
+            Edit::NarrowFile {
+                generation,
+                token_first,
+                token_last,
+            } => {
+                varint::put_u64(&mut body, *generation);
+                varint::put_i64(&mut body, *token_first);
+                varint::put_i64(&mut body, *token_last);
+                NARROW_FILE
             }
             Edit::FlushedUpTo { shard, table, position } => {
                 varint::put_u64(&mut body, u64::from(*shard));
@@ -218,7 +280,26 @@ impl Edit {
                 bytes: int(body)?,
                 token_first: varint::get_i64(body).ok_or(SHORT)?,
                 token_last: varint::get_i64(body).ok_or(SHORT)?,
+                run: int::<u64>(body)?.checked_sub(1),
+                late: match body.split_off_first().ok_or(SHORT)? {
+                    0 => false,
+                    &LATE => true,
+                    _ => return Err("an sstable of a kind that a newer release knows"),
+                },
+                created_s: int(body)?,
             }),
+            OBSOLETE_FILE => Edit::ObsoleteFile {
+                generation: generation(body)?,
+                table: TableId(int(body)?),
+            },
+            FORGET_FILE => Edit::ForgetFile {
+                generation: generation(body)?,
+            },
+            NARROW_FILE => Edit::NarrowFile {
+                generation: generation(body)?,
+                token_first: varint::get_i64(body).ok_or(SHORT)?,
+                token_last: varint::get_i64(body).ok_or(SHORT)?,
+            },
             REMOVE_FILE => Edit::RemoveFile {
                 generation: generation(body)?,
             },
@@ -268,6 +349,8 @@ pub struct State {
     pub tables: BTreeMap<TableId, Schema>,
     /// The sstables, by generation.
     pub files: BTreeMap<u64, FileRecord>,
+    /// The sstables that are no longer part of the store and whose files may still be there, by generation: their tables.
+    pub obsolete: BTreeMap<u64, TableId>,
     /// How far each (log, table) is in sstables.
     pub flushed: BTreeMap<(u16, TableId), LogPosition>,
     /// The logs of the shards that have ever been about to serve; see [`log`](Self::log).
@@ -327,14 +410,37 @@ impl State {
                 if !(1..=SHARDS_MAX).contains(&file.shards) || file.shard >= file.shards {
                     return Err("an sstable of a shard that there cannot be");
                 }
+                if file.token_first > file.token_last {
+                    return Err("an sstable without a token in force");
+                }
                 if self.files.insert(file.generation, file).is_some() {
                     return Err("an sstable is added twice");
                 }
             }
             Edit::RemoveFile { generation } => {
-                self.files
-                    .remove(&generation)
-                    .ok_or("an sstable is removed that is not there")?;
+                let file = self.files.remove(&generation);
+                let file = file.ok_or("an sstable is removed that is not there")?;
+                self.obsolete.insert(generation, file.table);
+            }
+            Edit::ObsoleteFile { generation, table } => {
+                if self.files.contains_key(&generation) {
+                    return Err("an sstable of the store is called obsolete");
+                }
+                self.obsolete.insert(generation, table);
+            }
+            Edit::ForgetFile { generation } => drop(self.obsolete.remove(&generation)),
+            Edit::NarrowFile {
+                generation,
+                token_first,
+                token_last,
+            } => {
+                let file = self.files.get_mut(&generation);
+                let file = file.ok_or("an sstable is narrowed that is not there")?;
+                let tokens = file.token_first..=file.token_last;
+                if token_first > token_last || !tokens.contains(&token_first) || !tokens.contains(&token_last) {
+                    return Err("an sstable is narrowed to tokens that it does not have");
+                }
+                (file.token_first, file.token_last) = (token_first, token_last);
             }
             Edit::FlushedUpTo { shard, table, position } => {
                 let flushed = self.flushed.entry((shard, table)).or_default();
@@ -376,6 +482,8 @@ impl State {
         let schemas = self.tables.values().cloned().map(Box::new);
         edits.extend(schemas.map(Edit::CreateTable));
         edits.extend(self.files.values().cloned().map(Edit::AddFile));
+        let obsolete = self.obsolete.iter();
+        edits.extend(obsolete.map(|(&generation, &table)| Edit::ObsoleteFile { generation, table }));
         edits.extend(self.logs.iter().map(|(&shard, &log)| Edit::Log { shard, log }));
         let flushed = self.flushed.iter();
         edits.extend(flushed.map(|(&(shard, table), &position)| Edit::FlushedUpTo { shard, table, position }));
@@ -416,6 +524,9 @@ mod tests {
             bytes: 8192,
             token_first: -5,
             token_last: i64::MAX,
+            run: Some(9),
+            late: true,
+            created_s: 77,
         };
         let position = LogPosition {
             segment: 4,
@@ -430,7 +541,17 @@ mod tests {
                 key: "epoch".into(),
                 value: b"1".to_vec(),
             },
+            Edit::AddFile(FileRecord {
+                generation: 8,
+                ..file.clone()
+            }),
+            Edit::RemoveFile { generation: 8 },
             Edit::AddFile(file),
+            Edit::NarrowFile {
+                generation: 9,
+                token_first: -4,
+                token_last: 1 << 40,
+            },
             Edit::Log {
                 shard: 1,
                 log: LogRecord { floor: 4, clean: false },
@@ -453,6 +574,9 @@ mod tests {
         let mut again = State::default();
         again.apply_payload(&encode_edits(&state.edits())).expect("own bytes");
         assert_eq!(format!("{state:?}"), format!("{again:?}"));
+        assert_eq!(again.obsolete.keys().collect::<Vec<_>>(), [&8]);
+        again.apply(Edit::ForgetFile { generation: 8 }).expect("valid");
+        assert!(again.obsolete.is_empty());
     }
 
     #[test]
@@ -534,5 +658,13 @@ mod tests {
             State::default().apply(Edit::RemoveFile { generation: 1 }).is_err(),
             "no identity"
         );
+        for (generation, token_first, token_last) in [(8, 0, 1), (9, -5, 1), (9, 0, i64::MAX), (9, 1, 0)] {
+            let narrower = Edit::NarrowFile {
+                generation,
+                token_first,
+                token_last,
+            };
+            assert!(sample().apply(narrower.clone()).is_err(), "{narrower:?}");
+        }
     }
 }

@@ -21,6 +21,9 @@ struct Waiter {
 pub(crate) struct Applied {
     position: Cell<LogPosition>,
     waiters: RefCell<VecDeque<Waiter>>,
+    /// Of records that are not applied: their ends and smallest timestamps, without those behind which a smaller one follows. Both
+    /// ascend.
+    pending: RefCell<VecDeque<(LogPosition, i64)>>,
     /// Sequence number of the first waiter in the queue.
     first: Cell<u64>,
     failed: RefCell<Option<Error>>,
@@ -43,8 +46,22 @@ impl Applied {
         self.position.set(position);
     }
 
-    /// Registers a writer whose record ends at `position`; call in log order, right after the append.
-    pub fn wait(self: &Rc<Self>, position: LogPosition) -> WaitApplied {
+    /// The smallest timestamp in records that are in the log and not applied; `i64::MAX` if there is none.
+    pub fn pending_min_timestamp(&self) -> i64 {
+        self.pending
+            .borrow()
+            .front()
+            .map_or(i64::MAX, |&(_, timestamp)| timestamp)
+    }
+
+    /// Registers a writer whose record ends at `position` and has nothing older than `min_timestamp`; call in log order, right after
+    /// the append.
+    pub fn wait(self: &Rc<Self>, position: LogPosition, min_timestamp: i64) -> WaitApplied {
+        let mut pending = self.pending.borrow_mut();
+        while pending.back().is_some_and(|&(_, before)| before >= min_timestamp) {
+            pending.pop_back();
+        }
+        pending.push_back((position, min_timestamp));
         let mut waiters = self.waiters.borrow_mut();
         assert!(
             waiters.back().is_none_or(|last| last.position < position),
@@ -61,6 +78,11 @@ impl Applied {
     /// Raises the frontier and wakes those it has passed.
     pub fn advance(&self, position: LogPosition) {
         self.position.set(position);
+        let mut pending = self.pending.borrow_mut();
+        while pending.front().is_some_and(|&(end, _)| end <= position) {
+            pending.pop_front();
+        }
+        drop(pending);
         loop {
             // The borrow ends before the wake: a woken task may run at once.
             let waker = {
@@ -115,5 +137,29 @@ impl Future for WaitApplied {
             None => *waker = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_pending_timestamp_is_known() {
+        let applied = Rc::new(Applied::default());
+        let at = |offset| LogPosition { segment: 1, offset };
+        assert_eq!(applied.pending_min_timestamp(), i64::MAX);
+        let mut smallest = Vec::new();
+        for (offset, timestamp) in [(1, 5), (2, 7), (3, 3), (4, 9), (5, 9), (6, 4)] {
+            drop(applied.wait(at(offset), timestamp));
+            smallest.push(applied.pending_min_timestamp());
+        }
+        assert_eq!(smallest, [5, 5, 3, 3, 3, 3]);
+        let mut left = Vec::new();
+        for offset in 1..=6 {
+            applied.advance(at(offset));
+            left.push(applied.pending_min_timestamp());
+        }
+        assert_eq!(left, [3, 3, 4, 4, 4, i64::MAX]);
     }
 }

@@ -1,10 +1,10 @@
 //! Flush: a sealed memtable becomes an sstable.
 //!
-//! 1. The memtable streams into a new file; the file is synced and cut to its size.
+//! 1. The memtable streams into a new file, or into several ([`Routes`]); each is synced and cut to its size.
 //! 2. The log is durable up to the memtable's end (it always is, but in periodic mode).
 //! 3. The directory is synced: the file's name is durable.
-//! 4. One manifest edit adds the file, raises "flushed up to" and the log's floor.
-//! 5. In one step without an await the file becomes visible and the memtable goes.
+//! 4. One manifest edit adds the files, raises "flushed up to" and the log's floor.
+//! 5. In one step without an await the files become visible and the memtable goes.
 //! 6. Only then log segments are released; the memtable's memory is freed in turns.
 //!
 //! A crash between any two leaves the records in the log or the file in the manifest. A failed table file is given up, removed
@@ -16,10 +16,12 @@ use crate::error::Result;
 use crate::layout;
 use crate::manifest::state::{Edit, FileRecord, LogRecord};
 use crate::node::NotAdded;
+use crate::outputs::{Kind, Outputs};
 use crate::store::on_shard;
-use crate::table::{LiveFile, Sealed, TableState};
+use crate::table::{Definition, LiveFile, Sealed, TableState};
 use commitlog::LogPosition;
-use model::{Direction, Fragment, Item, Peek, RowSource, Slice};
+use compaction::{Epoch, Epochs, Router, Routes};
+use model::{Direction, Item, Peek, RowSource, Slice, TableId};
 use runtime::disk;
 use runtime::{Break, ShardId, TaskClass};
 use std::rc::Rc;
@@ -31,6 +33,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Entries of a memtable freed between two looks at the clock.
 const DROP_ENTRIES: usize = 256;
+/// Deletions of partitions of which a flush looks up what they make useless; of more it does not know.
+const LOOKUPS_MAX: u32 = 4096;
 /// Until the next look at a memtable that somebody still reads.
 const READERS_WAIT: Duration = Duration::from_millis(20);
 
@@ -131,47 +135,20 @@ impl Shard {
     }
 
     async fn flush_one(&self, table: &Rc<TableState>, sealed: &Rc<Sealed>) -> std::result::Result<(), NotAdded> {
-        let generation = self.next_generation.get();
-        self.next_generation.set(layout::generation_after(generation));
-        let path = layout::table_file(&self.config.dir, table.id, generation);
         let faults_seen = self.dir_faults.load(Ordering::Acquire);
+        let definition = table.definition();
         let mut stage = Stage::default();
-        let written = self.write_table(table, sealed, generation, &path, &mut stage).await;
-        let file = match written {
-            Ok(file) => file,
-            Err(error) => {
-                stage.discard().await;
-                return Err(NotAdded::GivenUp(error));
-            }
+        table.flushing.set(true);
+        let written = self.write_files(table, &definition, sealed, &mut stage).await;
+        let flushed = match written {
+            Ok(written) => self.add_flushed(table, sealed, written, faults_seen, &mut stage).await,
+            Err(error) => Err(NotAdded::GivenUp(error)),
         };
-        let floor = self.log_pin(Some(sealed));
-        if runtime::broken(Break::ReleaseBeforeManifest) {
-            self.release_log(floor);
-        }
-        // During a resharding nothing of a log is covered before all shards have flushed.
-        let edits = match self.resharding.get() {
-            true => Vec::new(),
-            false => self.flushed_edits(table, sealed, floor),
-        };
-        if let Err(error) = self.add_file(file.record.clone(), faults_seen, edits).await {
-            drop(file.table.close().await);
+        table.flushing.set(false);
+        if let Err(error) = flushed {
             stage.discard().await;
-            if matches!(error, NotAdded::GivenUp(_)) {
-                drop(disk::remove(&path).await);
-            }
             return Err(error);
         }
-        add(&self.counters.flushes, 1);
-        add(&self.counters.flushed_bytes, file.record.bytes);
-        table.publish(file, sealed);
-        if runtime::broken(Break::CachePublishesLate) {
-            runtime::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.rows.publish(stage);
-        self.memory.set(self.memory.get() - sealed.bytes);
-        self.release_log(floor);
-        self.room.notify_all();
-        self.flushed.notify_all();
         self.rows.settle().await;
         let sealed = Rc::clone(sealed);
         drop(runtime::spawn(TaskClass::Maintenance, "free memtable", async move {
@@ -183,6 +160,54 @@ impl Shard {
                 }
             }
         }));
+        Ok(())
+    }
+
+    /// Makes the files that a memtable was written to part of the store, in its place.
+    async fn add_flushed(
+        &self,
+        table: &TableState,
+        sealed: &Rc<Sealed>,
+        flushed: Flushed,
+        faults_seen: u64,
+        stage: &mut Stage,
+    ) -> std::result::Result<(), NotAdded> {
+        let floor = self.log_pin(Some(sealed));
+        if runtime::broken(Break::ReleaseBeforeManifest) {
+            self.release_log(floor);
+        }
+        // During a resharding nothing of a log is covered before all shards have flushed.
+        let edits = match self.resharding.get() {
+            true => Vec::new(),
+            false => self.flushed_edits(table, sealed, floor),
+        };
+        let mut records: Vec<FileRecord> = flushed.files.iter().map(|file| file.record.clone()).collect();
+        let bytes: u64 = records.iter().map(|record| record.bytes).sum();
+        if runtime::broken(Break::ForgetsLateFiles) {
+            records.retain(|record| !record.late);
+        }
+        if let Err(error) = self.add_files(table.id, records, faults_seen, edits).await {
+            for file in flushed.files {
+                drop(file.table.close().await);
+                if matches!(error, NotAdded::GivenUp(_)) {
+                    self.remove_table_file(table.id, file.record.generation).await;
+                }
+            }
+            return Err(error);
+        }
+        add(&self.counters.flushes, 1);
+        add(&self.counters.flushed_bytes, bytes);
+        table.publish(flushed.files, sealed);
+        table.mark_deleted(&flushed.covered);
+        if runtime::broken(Break::CachePublishesLate) {
+            runtime::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.rows.publish(std::mem::take(stage));
+        self.memory.set(self.memory.get() - sealed.bytes);
+        self.release_log(floor);
+        self.room.notify_all();
+        self.flushed.notify_all();
+        self.compaction_wanted.notify_all();
         Ok(())
     }
 
@@ -204,54 +229,63 @@ impl Shard {
         ]
     }
 
-    async fn write_table(
+    /// Writes a memtable to files: one for each epoch that is open, and one for everything else. All of them are whole when this
+    /// returns, and the log is durable as far as they reach.
+    async fn write_files(
         &self,
         table: &TableState,
+        definition: &Definition,
         sealed: &Sealed,
-        generation: u64,
-        path: &std::path::Path,
         stage: &mut Stage,
-    ) -> Result<LiveFile> {
-        let options = sstable::WriterOptions {
-            block_bytes: self.config.block_bytes,
-            ..sstable::WriterOptions::new(table.id, self.host_id, generation)
+    ) -> Result<Flushed> {
+        let (routes, late) = match &definition.epochs {
+            None => (Routes::one(), false),
+            Some(epochs) => (Routes::by_epoch(epochs, &open_epochs(definition, epochs)), true),
         };
-        // A file that is there under this name is not ours to remove: nothing is, before this.
-        let mut writer = sstable::Writer::create(path, options, sealed.bytes as u64).await?;
-        if let Err(error) = self.write_memtable(table, sealed, &mut writer, stage).await {
-            // The first error is the one to tell. What abort leaves is in no manifest: the next opening sets it aside.
-            drop(writer.abort().await);
-            return Err(error);
+        let kind = |target| Kind {
+            shard: self.id.0,
+            late: late && target == routes.rest(),
+            shadows: late && target == routes.rest(),
+            is_run: false,
+            run: None,
+        };
+        let kinds: Vec<Kind> = (0..routes.targets()).map(kind).collect();
+        let estimate = sealed.bytes as u64 / kinds.len() as u64;
+        let mut outputs = Outputs::new(self, table.id, definition, kinds, estimate, table.row_bytes());
+        let written = async {
+            let covered = self.write_memtable(table, sealed, routes, &mut outputs, stage).await?;
+            outputs.seal_all().await?;
+            if let Some(log) = self.log.get() {
+                log.wait_durable(sealed.end).await?;
+            }
+            let files = outputs.open_sealed().await?;
+            Ok(Flushed { files, covered })
+        };
+        let written = written.await;
+        if written.is_err() {
+            outputs.abandon().await;
         }
-        let summary = writer.seal().await?;
-        let opened = self.open_written(table, sealed, path, &summary).await;
-        if opened.is_err() {
-            drop(disk::remove(path).await);
-        }
-        opened
+        written
     }
 
-    async fn open_written(
-        &self,
-        table: &TableState,
-        sealed: &Sealed,
-        path: &std::path::Path,
-        summary: &sstable::Summary,
-    ) -> Result<LiveFile> {
-        if let Some(log) = self.log.get() {
-            log.wait_durable(sealed.end).await?;
-        }
-        let record = FileRecord {
-            table: table.id,
-            shard: self.id.0,
-            shards: self.count,
-            generation: summary.generation,
-            bytes: summary.file_bytes,
-            token_first: i64::MIN,
-            token_last: i64::MAX,
-        };
-        let table = sstable::Table::open(path, summary.generation, summary.file_bytes, Rc::clone(&self.cache)).await?;
-        Ok(LiveFile { record, table })
+    /// Opens a table file that this shard, or another one, has written.
+    pub(crate) async fn open_written(&self, record: FileRecord) -> Result<LiveFile> {
+        let path = layout::table_file(&self.config.dir, record.table, record.generation);
+        let table = sstable::Table::open(&path, record.generation, record.bytes, Rc::clone(&self.cache)).await?;
+        Ok(LiveFile::new(record, table))
+    }
+
+    /// Removes a table file that is not part of the store. One that stays is set aside by the next opening.
+    pub(crate) async fn remove_table_file(&self, table: TableId, generation: u64) -> bool {
+        let path = layout::table_file(&self.config.dir, table, generation);
+        disk::remove(&path).await.is_ok()
+    }
+
+    /// The generation of a new file.
+    pub(crate) fn draw_generation(&self) -> u64 {
+        let generation = self.next_generation.get();
+        self.next_generation.set(layout::generation_after(generation));
+        generation
     }
 
     /// Below this position nothing of the log is needed, `without` being in an sstable.
@@ -272,61 +306,83 @@ impl Shard {
         }
     }
 
-    async fn add_file(
+    pub(super) async fn add_files(
         &self,
-        file: FileRecord,
+        table: TableId,
+        files: Vec<FileRecord>,
         faults_seen: u64,
         edits: Vec<Edit>,
     ) -> std::result::Result<(), NotAdded> {
         let added = on_shard(ShardId(0), move |shard| async move {
-            shard.node().add_file(file, faults_seen, edits).await
+            shard.node().add_files(table, files, faults_seen, edits).await
         });
         added.await.unwrap_or_else(|error| Err(NotAdded::Unknown(error)))
     }
 
-    /// Streams a memtable into a writer, and makes of the row cache's runs what they will be.
+    /// Streams a memtable into files, and makes of the row cache's runs what they will be. Gives the files of the table of which its
+    /// deletions cover all.
     async fn write_memtable(
         &self,
         table: &TableState,
         sealed: &Sealed,
-        writer: &mut sstable::Writer,
+        routes: Routes,
+        outputs: &mut Outputs<'_>,
         stage: &mut Stage,
-    ) -> Result<()> {
-        let everything = Slice {
-            start: Vec::new(),
-            end: vec![0xFF],
-        };
+    ) -> Result<Vec<u64>> {
+        let mut covered = Vec::new();
+        let everything = Slice::all();
+        let rest = routes.rest();
+        let mut router = Router::new(routes);
+        let mut looked_up = 0;
         let mut partition = sealed.memtable.borrow().next_partition(None);
         while let Some(found) = partition {
-            let (token, key) = (found.token(), found.key());
-            writer
-                .append(Fragment::PartitionStart {
-                    token,
-                    key,
-                    deletion: found.deletion(),
-                })
-                .await?;
+            let (token, key, deletion) = (found.token(), found.key(), found.deletion());
+            router.partition(token, key, deletion, &[], outputs).await?;
+            if !deletion.is_live() && looked_up < LOOKUPS_MAX {
+                looked_up += 1;
+                // What cannot be read is told to whoever needs it.
+                if let Ok(shadow) = table.shadow(token, key, deletion, |_| false).await {
+                    covered.extend(shadow.covered);
+                    shadow
+                        .shares
+                        .into_iter()
+                        .for_each(|share| outputs.shadowed(rest, share));
+                }
+            }
             if let Some(row) = found.static_row() {
-                writer.append(Fragment::StaticRow(row)).await?;
+                router.static_row(row, outputs).await?;
             }
             let mut rows = found.rows(&everything, Direction::Forward);
             loop {
                 match rows.peek() {
-                    Peek::Item(Item::Row { clustering, row }) => {
-                        writer.append(Fragment::Row { clustering, row }).await?
-                    }
+                    Peek::Item(Item::Row { clustering, row }) => router.row(clustering, row, outputs).await?,
                     Peek::Item(Item::RangeChange { position, deletion }) => {
-                        writer.append(Fragment::RangeChange { position, deletion }).await?;
+                        router.range_change(position, deletion, outputs).await?;
                     }
                     Peek::Pending { .. } => unreachable!("a memtable is in memory"),
                     Peek::End => break,
                 }
                 rows.advance();
             }
-            writer.append(Fragment::PartitionEnd).await?;
+            router.end(outputs).await?;
             stage.take(&self.rows, table, &found).await;
             partition = sealed.memtable.borrow().next_partition(Some((token, key)));
         }
-        Ok(())
+        Ok(covered)
     }
+}
+
+/// What a memtable was written to.
+struct Flushed {
+    files: Vec<LiveFile>,
+    /// Files of the table of which its deletions cover all.
+    covered: Vec<u64>,
+}
+
+/// The epochs that get files of their own: those from the first that is open up to the next one. What lies beyond has ids from the
+/// future.
+fn open_epochs(definition: &Definition, epochs: &Epochs) -> Vec<Epoch> {
+    let first = definition.open_epoch(epochs);
+    let now = epochs.at(runtime::time::unix_micros() / 1000);
+    (first.0..=now.0.saturating_add(1)).map(Epoch).collect()
 }

@@ -7,6 +7,7 @@
 mod applied;
 mod cancelled;
 mod clock;
+mod compact;
 mod fill;
 mod flush;
 mod joined;
@@ -19,6 +20,7 @@ pub(crate) use clock::BOUND_AHEAD;
 pub(crate) use recover::{Boot, Recovered};
 
 use crate::cache::RowCache;
+use crate::compactions::{CompactionRecord, RunningCompaction};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hot::Hot;
@@ -36,7 +38,7 @@ use space::Shortage;
 use sstable::BlockCache;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,15 @@ pub struct Shard {
     dir_faults: DirFaults,
     flush_wanted: Notify,
     flushed: Notify,
+    /// Files have come or gone, or something else may have made a compaction due.
+    compaction_wanted: Notify,
+    /// Nothing is to be compacted.
+    compaction_idle: Notify,
+    compaction_running: RefCell<Option<Rc<RunningCompaction>>>,
+    /// The last ones, oldest first.
+    compaction_history: RefCell<VecDeque<CompactionRecord>>,
+    /// Bytes of all files that are to be compacted.
+    compaction_backlog: Cell<u64>,
     /// Why flushes fail at present.
     flush_trouble: RefCell<Option<Error>>,
     /// The disk has less space than is to be kept back.
@@ -121,6 +132,11 @@ pub(crate) struct Counters {
     pub flushes: Cell<u64>,
     pub flushed_bytes: Cell<u64>,
     pub flush_failures: Cell<u64>,
+    pub compactions: Cell<u64>,
+    pub compaction_failures: Cell<u64>,
+    pub compaction_read_bytes: Cell<u64>,
+    pub compaction_written_bytes: Cell<u64>,
+    pub compaction_purged: Cell<u64>,
 }
 
 pub(crate) fn add(counter: &Cell<u64>, n: u64) {
@@ -156,6 +172,11 @@ impl Shard {
         R: Send + 'static,
     {
         crate::store::on_shard(to, f).await
+    }
+
+    /// How many shards the store has.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
     }
 
     /// This shard.
@@ -272,9 +293,15 @@ impl Shard {
             flushes: self.counters.flushes.get(),
             flushed_bytes: self.counters.flushed_bytes.get(),
             flush_failures: self.counters.flush_failures.get(),
+            compactions: self.counters.compactions.get(),
+            compaction_failures: self.counters.compaction_failures.get(),
+            compaction_read_bytes: self.counters.compaction_read_bytes.get(),
+            compaction_written_bytes: self.counters.compaction_written_bytes.get(),
+            compaction_purged: self.counters.compaction_purged.get(),
+            compaction_backlog_bytes: self.compaction_backlog.get(),
             memtable_bytes: self.memory.get() as u64,
             sstables: files.len() as u64,
-            sstable_bytes: files.iter().map(|file| file.record.bytes).sum(),
+            sstable_bytes: files.iter().map(|file| file.bytes_in_force()).sum(),
             rows_on_disk: files.iter().map(|file| file.table.statistics().rows).sum(),
             writers_waiting: (self.applied.waiting() + self.waiting_writers.get()) as u64,
             cache_hits: self.cache.hits(),

@@ -629,8 +629,11 @@ impl Shard {
         Ok(keys)
     }
 
-    /// The next partition of a file that is this shard's: the file may be shared with others.
+    /// The next partition of a file that is this shard's and in force: the file may be shared with others, and its tokens narrowed.
     async fn next_owned(&self, file: &LiveFile, after: Option<(Token, &[u8])>) -> Result<Option<(Token, Vec<u8>)>> {
+        let tokens = file.record.tokens();
+        // No partition has an empty key.
+        let after = after.max(Some((*tokens.start(), &[])));
         let mut found = file.table.next_partition(after).await?;
         while let Some((token, _)) = found {
             match model::next_token_of(token, self.id.0, self.count) {
@@ -640,6 +643,6 @@ impl Shard {
                 None => found = None,
             }
         }
-        Ok(found)
+        Ok(found.filter(|(token, _)| token <= tokens.end()))
     }
 }

@@ -114,6 +114,11 @@ impl Shard {
             admission: Mutex::new(()),
             flush_wanted: Notify::new(),
             flushed: Notify::new(),
+            compaction_wanted: Notify::new(),
+            compaction_idle: Notify::new(),
+            compaction_running: RefCell::default(),
+            compaction_history: RefCell::default(),
+            compaction_backlog: Cell::new(0),
             flush_trouble: RefCell::new(None),
             shortage: Cell::new(None),
             closing: Cell::new(false),
@@ -268,6 +273,8 @@ impl Shard {
             );
             self.workers.borrow_mut().push(watch);
         }
+        let compactor = runtime::spawn(TaskClass::Compaction, "compact", Rc::clone(self).compact_tables());
+        self.workers.borrow_mut().push(compactor);
         let applier = runtime::spawn(TaskClass::Request, "apply", Rc::clone(self).apply_groups());
         self.workers.borrow_mut().push(applier);
         Ok(())
@@ -282,6 +289,7 @@ impl Shard {
         self.closing.set(true);
         self.close_begins.notify_all();
         self.room.notify_all();
+        self.compaction_wanted.notify_all();
         self.writers.close().await;
         self.fills.close().await;
         let mut result = Ok(None);
@@ -354,5 +362,5 @@ async fn open_file(config: &Config, cache: &Rc<BlockCache>, host_id: [u8; 16], r
         drop(table.close().await);
         return Err(Error::foreign(&path));
     }
-    Ok(LiveFile { record, table })
+    Ok(LiveFile::new(record, table))
 }

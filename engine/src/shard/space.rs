@@ -22,9 +22,14 @@ pub(crate) struct Shortage {
     pub kept_bytes: u64,
 }
 
-fn shortage(config: &Config, space: Space) -> Option<Shortage> {
+/// What is kept back, bytes.
+pub(super) fn kept_bytes(config: &Config, space: Space) -> u64 {
     let of_all = (space.total_bytes / KEPT_PART).min(KEPT_MAX);
-    let kept_bytes = config.free_bytes_min.unwrap_or(of_all);
+    config.free_bytes_min.unwrap_or(of_all)
+}
+
+fn shortage(config: &Config, space: Space) -> Option<Shortage> {
+    let kept_bytes = kept_bytes(config, space);
     let free_bytes = space.free_bytes;
     (free_bytes < kept_bytes).then_some(Shortage { free_bytes, kept_bytes })
 }

@@ -148,7 +148,7 @@ impl Shard {
             }
         }
         self.reserved.set(self.reserved.get() + bytes);
-        Ok(Some(self.applied.wait(position)))
+        Ok(Some(self.applied.wait(position, view.min_timestamp())))
     }
 
     /// Counts what is refused because something is full.

@@ -276,15 +276,22 @@ impl<'a> MutationRef<'a> {
 
     /// The largest timestamp of anything in the mutation; `i64::MIN` if it is empty.
     pub fn max_timestamp(&self) -> i64 {
+        let of_each = self.timestamps(|row| row.max_timestamp());
+        of_each.fold(i64::MIN, i64::max)
+    }
+
+    /// The smallest timestamp of anything in the mutation; `i64::MAX` if it is empty.
+    pub fn min_timestamp(&self) -> i64 {
+        let of_each = self.timestamps(|row| row.min_timestamp());
+        of_each.fold(i64::MAX, i64::min)
+    }
+
+    fn timestamps(&self, of_row: fn(RowRef<'a>) -> i64) -> impl Iterator<Item = i64> {
         let mut rest = self.entries;
-        let mut max = i64::MIN;
-        while let Some(entry) = Entry::take(&mut rest) {
-            max = max.max(match entry {
-                Entry::Partition(deletion) | Entry::Range(_, _, deletion) => deletion.timestamp,
-                Entry::Static(row) | Entry::Row(_, row) => RowRef::trusted(row).max_timestamp(),
-            });
-        }
-        max
+        std::iter::from_fn(move || Entry::take(&mut rest)).map(move |entry| match entry {
+            Entry::Partition(deletion) | Entry::Range(_, _, deletion) => deletion.timestamp,
+            Entry::Static(row) | Entry::Row(_, row) => of_row(RowRef::trusted(row)),
+        })
     }
 }
 

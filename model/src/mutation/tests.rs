@@ -55,6 +55,7 @@ fn walk(mutation: MutationRef<'_>) -> usize {
         mutation.token(),
         mutation.partition_deletion(),
         mutation.max_timestamp(),
+        mutation.min_timestamp(),
     );
     let _ = format!("{mutation:?}");
     let cells = mutation.rows().map(|(_, row)| row.cells().count()).sum::<usize>();
@@ -223,5 +224,5 @@ fn entries_in_any_order_give_one_mutation() {
         read.ranges().collect::<Vec<_>>(),
         [(&[4][..], &[5][..], Deletion::new(9, 1))]
     );
-    assert_eq!(read.max_timestamp(), 9);
+    assert_eq!((read.min_timestamp(), read.max_timestamp()), (1, 9));
 }

@@ -277,8 +277,8 @@ fn bad_configurations() {
         ),
         (
             "unknown",
-            of_store("compaction = 1"),
-            "line 2: there is no setting \"compaction\"; there are shards, ",
+            of_store("colour = 1"),
+            "line 2: there is no setting \"colour\"; there are shards, ",
         ),
         ("near", of_store("log_bytes = 1"), "did you mean \"log_bytes_max\"?"),
         (

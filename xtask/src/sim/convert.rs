@@ -8,10 +8,11 @@ use model::{
 
 use super::data::{
     Ask, CellEdit, CellView, Change, Column, Edge, Key, Name, PageView, Part, PartitionKey, RowEdit, RowView, Shape,
-    Table, Ty, Val,
+    TABLES, Table, Ty, Val,
 };
 use super::layout::{Alteration, DEFAULT_TTL_S, Held, Layout, OPTIONS};
 use super::node::Trouble;
+use super::plan::{GRACE_PERIODS, PERIOD_S};
 
 /// Keyspace of the simulated tables.
 pub(crate) const KEYSPACE: &str = "sim";
@@ -53,8 +54,18 @@ fn shape(ty: &CqlType) -> Option<Shape> {
 /// More than a page meets.
 pub(crate) const MANY_TOMBSTONES: u32 = 100_000;
 
-/// A year.
-const GRACE_SECONDS: u32 = 31_536_000;
+/// Until what is deleted can be purged: half a period before [`GRACE_PERIODS`] have passed.
+const GRACE_SECONDS: u32 = GRACE_PERIODS * PERIOD_S - PERIOD_S / 2;
+
+/// Thirty hours before the nodes' clock begins, milliseconds: their first messages, from the hundredth on, are of its time.
+const SNOWFLAKE_EPOCH_MS: &str = "1703959200000";
+/// What an id of a message is as a snowflake: a quarter of an hour each.
+const SNOWFLAKES_PER_ID: i64 = 900_000 << 22;
+
+/// Whether ids of the table are told to the engine as snowflakes.
+fn is_of_messages(table: &str) -> bool {
+    table == TABLES[0].name
+}
 
 /// The definition of a table, to be created.
 pub(crate) fn schema(table: &Table, with: usize) -> Schema {
@@ -77,7 +88,7 @@ pub(crate) fn schema(table: &Table, with: usize) -> Schema {
         builder = builder.regular(&column_name(false, nth), column_type(*shape));
     }
     builder
-        .options(options(with))
+        .options(options(with, is_of_messages(table.name)))
         .build()
         .expect("the simulated tables are well defined")
 }
@@ -93,9 +104,37 @@ fn column_name(is_static: bool, name: Name) -> String {
 /// A table's options. What a reader sees does not depend on them, but for where a page is cut; a default TTL is for those who write,
 /// who give each change its end.
 /// No threshold is low: some readers do not expect to be cut.
-fn options(nth: usize) -> TableOptions {
-    // The clients' clocks are weeks behind the nodes', and their tombstones are to count.
+fn options(nth: usize, of_messages: bool) -> TableOptions {
+    let compaction: &[(&str, &str)] = match nth {
+        0 if of_messages => &[
+            ("class", "TimeTieredCompactionStrategy"),
+            ("epoch_hours", "5"),
+            ("snowflake_epoch_ms", SNOWFLAKE_EPOCH_MS),
+            ("open_threshold", "2"),
+            ("min_threshold", "2"),
+        ],
+        0 => &[("class", "SizeTieredCompactionStrategy"), ("min_threshold", "2")],
+        1 => &[],
+        2 => &[
+            ("class", "TimeWindowCompactionStrategy"),
+            ("timestamp_resolution", "SECONDS"),
+            ("compaction_window_unit", "MINUTES"),
+            ("compaction_window_size", "10"),
+            ("min_threshold", "2"),
+        ],
+        _ => &[
+            ("class", "SizeTieredCompactionStrategy"),
+            ("min_threshold", "2"),
+            ("max_threshold", "3"),
+            ("tombstone_compaction_interval", "0"),
+            ("unchecked_tombstone_compaction", "true"),
+        ],
+    };
+    let compaction = compaction
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()));
     let options = TableOptions {
+        compaction: compaction.collect(),
         gc_grace_seconds: GRACE_SECONDS,
         default_ttl: DEFAULT_TTL_S[nth],
         ..TableOptions::default()
@@ -103,7 +142,7 @@ fn options(nth: usize) -> TableOptions {
     match nth {
         0 => options,
         1 => TableOptions {
-            gc_grace_seconds: 0,
+            gc_grace_seconds: 2 * GRACE_SECONDS,
             tombstone_warn_threshold: Some(1),
             ..options
         },
@@ -148,12 +187,12 @@ pub(crate) fn layout(schema: &Schema) -> Option<Layout> {
         statics: held(true)?,
         regulars: held(false)?,
         renamed: renamed.collect::<Option<_>>()?,
-        options: (0..OPTIONS).find(|nth| schema.options == options(*nth))?,
+        options: (0..OPTIONS).find(|nth| schema.options == options(*nth, is_of_messages(&schema.name)))?,
     })
 }
 
 /// An alteration as the engine takes it.
-pub(crate) fn alteration(alteration: &Alteration) -> model::Alteration {
+pub(crate) fn alteration(table: &Table, alteration: &Alteration) -> model::Alteration {
     match *alteration {
         Alteration::Add { is_static, name, shape } => model::Alteration::Add {
             name: column_name(is_static, name),
@@ -164,7 +203,7 @@ pub(crate) fn alteration(alteration: &Alteration) -> model::Alteration {
         Alteration::Rename { key, renamed } => {
             model::Alteration::rename(&key_name(key, !renamed), &key_name(key, renamed))
         }
-        Alteration::Options(nth) => model::Alteration::Options(options(nth)),
+        Alteration::Options(nth) => model::Alteration::Options(options(nth, is_of_messages(table.name))),
     }
 }
 
@@ -183,20 +222,17 @@ pub(crate) fn partition_key(partition: &PartitionKey) -> Vec<u8> {
     }
 }
 
-fn deletion(timestamp: i64) -> Deletion {
-    Deletion {
-        timestamp,
-        local_deletion_time: local_time(timestamp),
-    }
-}
-
-/// The deleting client's clock, seconds.
-fn local_time(timestamp: i64) -> u32 {
-    u32::try_from(timestamp / 1_000_000).expect("the clients live before 2106")
+/// The TTL with which something ends that was written at `at_s`, or up to a period earlier: it may have ended before it is written.
+fn ttl(at_s: u32, ends: u32) -> u32 {
+    ends.saturating_sub(at_s.saturating_sub(PERIOD_S)).max(1)
 }
 
 fn clustering(schema: &Schema, key: &[Part]) -> Vec<u8> {
-    let values: Vec<Vec<u8>> = key.iter().map(|part| part.val.cql()).collect();
+    let value = |part: &Part| match part.val {
+        Val::Big(id) if is_of_messages(&schema.name) => Val::Big(id * SNOWFLAKES_PER_ID).cql(),
+        _ => part.val.cql(),
+    };
+    let values: Vec<Vec<u8>> = key.iter().map(value).collect();
     let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     schema
         .encode_clustering(&values)
@@ -216,17 +252,17 @@ fn element_type(column: &model::Column) -> Option<Ty> {
     shape(&column.ty)?.element()
 }
 
-fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
+fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit, at_s: u32) -> Vec<u8> {
     let id = |column: Column| columns[column].0.id;
     let mut row = RowBuilder::new();
     if let Some(timestamp) = edit.inserted {
         match edit.ends {
             None => row.liveness(timestamp),
-            Some(ends) => row.liveness_ttl(timestamp, ends - local_time(timestamp), ends),
+            Some(ends) => row.liveness_ttl(timestamp, ttl(at_s, ends), ends),
         };
     }
     if let Some(timestamp) = edit.deleted {
-        row.deletion(deletion(timestamp));
+        row.deletion(Deletion::new(timestamp, at_s));
     }
     let path = |column: Column, element: &Val| {
         let mut path = Vec::new();
@@ -245,7 +281,7 @@ fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
                 value,
                 ends,
             } => {
-                let (id, ttl) = (id(*column), ends.map(|ends| (ends - local_time(*timestamp), ends)));
+                let (id, ttl) = (id(*column), ends.map(|ends| (ttl(at_s, ends), ends)));
                 match ttl {
                     None => row.cell(id, *timestamp, value),
                     Some((ttl, ends)) => row.cell_ttl(id, *timestamp, value, ttl, ends),
@@ -261,7 +297,7 @@ fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
                 let (id, path) = (id(*column), path(*column, element));
                 match ends {
                     None => row.element(id, &path, *timestamp, value),
-                    Some(ends) => row.element_ttl(id, &path, *timestamp, value, ends - local_time(*timestamp), *ends),
+                    Some(ends) => row.element_ttl(id, &path, *timestamp, value, ttl(at_s, *ends), *ends),
                 };
             }
             CellEdit::Delete {
@@ -269,7 +305,7 @@ fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
                 element: None,
                 timestamp,
             } => {
-                row.tombstone(id(*column), *timestamp, local_time(*timestamp));
+                row.tombstone(id(*column), *timestamp, at_s);
             }
             CellEdit::Delete {
                 column,
@@ -277,10 +313,10 @@ fn row_body(columns: &[(&model::Column, bool)], edit: &RowEdit) -> Vec<u8> {
                 timestamp,
             } => {
                 let path = path(*column, element);
-                row.element_tombstone(id(*column), &path, *timestamp, local_time(*timestamp));
+                row.element_tombstone(id(*column), &path, *timestamp, at_s);
             }
             CellEdit::DeleteCollection { column, timestamp } => {
-                row.complex_deletion(id(*column), deletion(*timestamp));
+                row.complex_deletion(id(*column), Deletion::new(*timestamp, at_s));
             }
         }
     }
@@ -292,19 +328,19 @@ pub(crate) fn mutation(schema: &Schema, partition: &PartitionKey, change: &Chang
     let regulars = columns(schema, false);
     let mut mutation = MutationBuilder::new(schema.id, &partition_key(partition));
     if let Some(timestamp) = change.deleted {
-        mutation.delete_partition(deletion(timestamp));
+        mutation.delete_partition(Deletion::new(timestamp, change.at_s));
     }
     if let Some(edit) = &change.statics {
-        mutation.static_row(&row_body(&columns(schema, true), edit));
+        mutation.static_row(&row_body(&columns(schema, true), edit, change.at_s));
     }
     for (key, edit) in &change.rows {
-        mutation.row(&clustering(schema, key), &row_body(&regulars, edit));
+        mutation.row(&clustering(schema, key), &row_body(&regulars, edit, change.at_s));
     }
     for (span, timestamp) in &change.ranges {
         mutation.delete_range(
             &position(schema, &span.from),
             &position(schema, &span.to),
-            deletion(*timestamp),
+            Deletion::new(*timestamp, change.at_s),
         );
     }
     mutation.build()
@@ -353,6 +389,10 @@ pub(crate) fn page(schema: &Schema, table: &Table, page: &Page) -> Result<PageVi
             .map_err(|e| wrong(format!("a clustering key: {e}")))?;
         let parts = values.iter().zip(table.clustering).map(|(value, (ty, descending))| {
             let val = Val::from_cql(*ty, value).ok_or_else(|| wrong(format!("a clustering value of {value:?}")))?;
+            let val = match val {
+                Val::Big(id) if is_of_messages(&schema.name) => Val::Big(id / SNOWFLAKES_PER_ID),
+                val => val,
+            };
             Ok(Part {
                 val,
                 descending: *descending,

@@ -367,6 +367,8 @@ pub(crate) struct Change {
     /// Unique in the run; also when it is sent again, it is the same change.
     pub id: u32,
     pub partition: PartitionIndex,
+    /// The second at which it is made, by the client's clock: from then on deletions have their grace.
+    pub at_s: u32,
     pub deleted: Option<i64>,
     pub statics: Option<RowEdit>,
     /// Each key once.

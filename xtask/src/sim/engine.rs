@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use engine::{Config, Error, PastTombstones, Store, SyncMode};
+use engine::{CompactionKind, Config, Error, PastTombstones, Store, SyncMode};
 use model::{Mutation, Schema, Slice};
 use runtime::sim::{self, Faults, Outcome, Sim, Tear};
 use runtime::{Handle, ShardId};
@@ -52,6 +52,7 @@ fn config(profile: &Profile, rng: &mut Rng) -> Config {
     };
     config.log_bytes_max = 4 * u64::from(config.log_segment_bytes);
     config.block_bytes = *rng.pick(&[256, 1 << 10, 16 << 10]);
+    config.fragment_bytes = *rng.pick(&[4 << 10, 4 << 10, 64 << 10]);
     if profile.periodic {
         config.sync = SyncMode::Periodic {
             period: Duration::from_millis(1 + rng.below(20) as u64),
@@ -195,7 +196,10 @@ impl Node for EngineNode {
     }
 
     async fn alter(&self, table: usize, alterations: &[Alteration]) -> Result<Layout, Trouble> {
-        let changes = alterations.iter().map(convert::alteration).collect();
+        let changes = alterations
+            .iter()
+            .map(|of| convert::alteration(&TABLES[table], of))
+            .collect();
         let altered = self.store.alter_table(KEYSPACE, TABLES[table].name, changes).await;
         altered.map_err(trouble)?;
         layout(&self.schema(table))
@@ -207,6 +211,26 @@ impl Node for EngineNode {
 
     async fn pause(&self, micros: u64) {
         sim::client_sleep(Duration::from_micros(micros)).await;
+    }
+
+    async fn compacted(&self) -> [u64; 3] {
+        let statistics = self.store.statistics().await.unwrap_or_default();
+        let sum = |of: fn(&engine::ShardStatistics) -> u64| statistics.iter().map(of).sum();
+        for shard in 0..self.store.shards() {
+            let of_shard = self
+                .store
+                .call(ShardId(shard), |shard| async move { shard.compactions().1 });
+            let of_shard = of_shard.await.unwrap_or_default();
+            let too_few = of_shard
+                .iter()
+                .find(|of| of.kind == CompactionKind::Tier && of.files_in < 2);
+            assert!(too_few.is_none(), "no table has a min_threshold below 2: {too_few:?}");
+        }
+        [
+            sum(|of| of.compactions),
+            sum(|of| of.compaction_purged),
+            sum(|of| of.compaction_failures),
+        ]
     }
 
     async fn close(self) -> Result<(), Trouble> {

@@ -191,6 +191,7 @@ impl Layout {
         let says = drawn.deleted.is_some() || statics.is_some() || !rows.is_empty() || !drawn.ranges.is_empty();
         says.then(|| {
             Arc::new(Change {
+                at_s: now_s,
                 statics,
                 rows,
                 ranges: drawn.ranges.clone(),
@@ -280,6 +281,7 @@ mod tests {
         let drawn = |ends| Change {
             id: 1,
             partition: 0,
+            at_s: 0,
             deleted: None,
             statics: None,
             rows: vec![(

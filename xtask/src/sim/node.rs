@@ -63,6 +63,9 @@ pub(crate) trait Node: Clone + 'static {
     /// Lets virtual time go by.
     fn pause(&self, micros: u64) -> impl Future<Output = ()>;
 
+    /// Compactions since it was opened, what they have purged, and those that failed.
+    fn compacted(&self) -> impl Future<Output = [u64; 3]>;
+
     /// Shuts down, leaving nothing to replay.
     fn close(self) -> impl Future<Output = Result<(), Trouble>>;
 }

@@ -293,6 +293,7 @@ mod tests {
         Change {
             id: 0,
             partition: 0,
+            at_s: 0,
             deleted: None,
             statics: None,
             rows: Vec::new(),

@@ -19,6 +19,11 @@ pub(crate) const NODE_TIME_BEGINS_S: u32 = 1_704_067_200;
 /// Between and within stretches time passes by so many seconds, or a multiple. What ends, ends in the middle of such a period:
 /// whatever a stretch takes by itself, nothing ends while somebody looks.
 pub(crate) const PERIOD_S: u32 = 100_000;
+/// Periods that pass at most while the store is closed.
+pub(crate) const CLOSED_FOR_MAX: u32 = 2;
+/// What is deleted can be purged once so many periods have passed: more than pass until a change whose outcome is unknown has been
+/// sent again, were it after four failed starts.
+pub(crate) const GRACE_PERIODS: u32 = 10;
 
 /// One step of a client.
 #[derive(Clone, Debug)]
@@ -191,6 +196,8 @@ pub(crate) struct Generator {
     /// Keys written so far, per partition; the last is the newest.
     used: Vec<Vec<Key>>,
     now: i64,
+    /// No timestamp from now on is smaller.
+    oldest: i64,
     /// The last stretch ends with a kill.
     killed: bool,
     /// Periods that have passed on the nodes.
@@ -214,6 +221,7 @@ impl Generator {
             owned,
             used,
             now: TIME_BEGINS,
+            oldest: 0,
             killed: false,
             periods: 0,
             changes: 0,
@@ -235,11 +243,11 @@ impl Generator {
         } else {
             Weather::FAIR
         };
-        let closed_for = self.pass();
+        let closed_for = self.pass(&[0, 0, 1, 1, CLOSED_FOR_MAX]);
         let clients = self.clients();
         let steps: usize = clients.iter().map(Vec::len).sum();
         let later = self.rng.chance(1, 3).then(|| {
-            let (periods, clients) = (self.pass(), self.clients());
+            let (periods, clients) = (self.pass(&[0, 1, 2, GRACE_PERIODS, GRACE_PERIODS + 1]), self.clients());
             let crash = self.rng.chance(1, 3).then(|| self.rng.within(1..100) as u64);
             Later {
                 periods,
@@ -276,9 +284,13 @@ impl Generator {
     }
 
     /// Draws how much time passes.
-    fn pass(&mut self) -> u32 {
-        let periods = *self.rng.pick(&[0, 0, 1, 1, 2]);
+    fn pass(&mut self, periods: &[u32]) -> u32 {
+        let periods = *self.rng.pick(periods);
         self.periods += periods;
+        if periods > 0 {
+            self.now += 1;
+            self.oldest = self.now;
+        }
         periods
     }
 
@@ -443,6 +455,7 @@ impl Generator {
         let mut change = Change {
             id: self.changes,
             partition,
+            at_s: 0,
             deleted: None,
             statics: None,
             rows: Vec::new(),
@@ -459,7 +472,8 @@ impl Generator {
     fn timestamp(&mut self) -> i64 {
         match self.rng.below(10) {
             0 => self.now,
-            1 => self.now - self.rng.below(2_000) as i64,
+            // Never from before the time that passed: what is purged by then would not be there to hide it.
+            1 => (self.now - self.rng.below(2_000) as i64).max(self.oldest),
             _ => {
                 self.now += 1 + self.rng.below(100) as i64;
                 self.now

@@ -10,7 +10,7 @@
 //!
 //! A crash during 1 leaves what is known as it was: the next start is judged against the same prefixes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use std::task::Poll;
 
 use super::data::{Ask, Change, Key, PartitionIndex, PartitionKey, Span, TABLES};
 use super::node::{Cut, Door, Ended, Homes, Node, SHARDS_MAX, Trouble, Weather, World};
-use super::plan::{Generator, PERIOD_S, Profile, Step, Stretch, universe};
+use super::plan::{CLOSED_FOR_MAX, Generator, PERIOD_S, Profile, Step, Stretch, universe};
 use super::truth::{Counts, Taken, Truth, Whole};
 use crate::rng::Rng;
 
@@ -39,6 +39,8 @@ pub(crate) struct Report {
     pub flushes: u64,
     pub stormy: u64,
     pub snapshots_opened: u64,
+    /// Compactions, what they have purged, and those that failed, as far as they were counted before a crash.
+    pub compacted: [u64; 3],
 }
 
 impl std::ops::AddAssign for Report {
@@ -52,6 +54,9 @@ impl std::ops::AddAssign for Report {
         self.flushes += other.flushes;
         self.stormy += other.stormy;
         self.snapshots_opened += other.snapshots_opened;
+        for (sum, more) in self.compacted.iter_mut().zip(other.compacted) {
+            *sum += more;
+        }
     }
 }
 
@@ -77,6 +82,7 @@ struct Stage {
     truth: Truth,
     universe: Arc<Vec<PartitionKey>>,
     flushes: Arc<std::sync::atomic::AtomicU64>,
+    compacted: Rc<Cell<[u64; 3]>>,
     /// A shutdown was asked for and granted.
     closed: Arc<AtomicBool>,
     /// Shards of the machine that runs.
@@ -254,6 +260,9 @@ impl Stage {
             client
         });
         crowd(members.collect(), rng).await;
+        let more = node.compacted().await;
+        let sum = self.compacted.get();
+        self.compacted.set(std::array::from_fn(|of| sum[of] + more[of]));
         if close && self.truth.violation().is_none() {
             let acknowledged = self.truth.acknowledged();
             match node.close().await {
@@ -325,6 +334,7 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
         truth: truth.clone(),
         universe,
         flushes: Arc::default(),
+        compacted: Rc::default(),
         closed: Arc::default(),
         shards: world.shards(),
     };
@@ -357,6 +367,7 @@ pub(crate) fn run_course<W: World>(mut world: W, course: Course, mut rng: Rng, t
     }
     report.counts = truth.counts();
     report.flushes = stage.flushes.load(Ordering::Relaxed);
+    report.compacted = stage.compacted.get();
     Run {
         world,
         report,
@@ -440,7 +451,12 @@ fn play<W: World>(world: &mut W, stage: &Stage, stretch: Stretch, rng: &mut Rng,
         let work = stage.clone().work(node.clone(), now, close_now, working);
         ended = world.drive(weather, (cut, stretch.crash_in_work), Box::pin(work));
         if let Some(later) = later.filter(|_| ended == Ended::Done && stage.truth.violation().is_none()) {
-            pass(world, later.periods);
+            // What is sent again must not meet what was purged meanwhile.
+            let periods = match stage.truth.has_unknown() {
+                true => later.periods.min(CLOSED_FOR_MAX),
+                false => later.periods,
+            };
+            pass(world, periods);
             let work = stage.clone().work(node, later.clients, close, rng.fork());
             ended = world.drive(weather, (cut, later.crash), Box::pin(work));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::data::{CellEdit, Change, Edge, Key, Part, PartitionIndex, PartitionKey, RowEdit, Span, TABLES, Val};
 use super::layout::Wish;
 use super::node::Homes;
-use super::plan::{Step, Stretch};
+use super::plan::{NODE_TIME_BEGINS_S, Step, Stretch};
 use super::run::Course;
 
 /// Two channels, a page with statics and collections, a row without a clustering key.
@@ -70,6 +70,7 @@ impl Script {
         let mut change = Change {
             id,
             partition,
+            at_s: NODE_TIME_BEGINS_S,
             deleted,
             statics,
             rows: Vec::new(),

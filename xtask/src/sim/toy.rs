@@ -373,6 +373,10 @@ impl Node for Toy {
         self.0.op().await;
     }
 
+    async fn compacted(&self) -> [u64; 3] {
+        [0; 3]
+    }
+
     async fn close(self) -> Result<(), Trouble> {
         self.flush().await
     }

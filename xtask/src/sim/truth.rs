@@ -730,6 +730,17 @@ impl Truth {
         dealt
     }
 
+    /// Whether a crash may leave the outcome of a change unknown, so that it is sent again.
+    pub(crate) fn has_unknown(&self) -> bool {
+        let inner = self.inner();
+        let is_unknown = |sent: &Sent| match sent.outcome {
+            Outcome::Unknown | Outcome::Open => true,
+            Outcome::Acknowledged => !inner.durable_acks,
+            Outcome::Refused => false,
+        };
+        inner.shards.iter().flat_map(|shard| &shard.sent).any(is_unknown)
+    }
+
     fn judge_start(inner: &mut Inner, found: &[Whole]) -> Vec<Vec<Arc<Change>>> {
         let durable_acks = inner.durable_acks;
         (0..inner.shards.len())

@@ -1,0 +1,132 @@
+//! What is told of compactions: those that run, and those that have ended.
+
+use compaction::JobKind;
+use std::cell::Cell;
+use std::fmt;
+
+/// Why files were compacted.
+///
+/// [`CompactionRecord`] has it as a field.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CompactionKind {
+    /// Files of one size became one.
+    Tier,
+    /// Files of a past time window became one.
+    Window,
+    /// The files of a closed epoch became one run.
+    Settle,
+    /// Late data went into their epoch.
+    Late,
+    /// Late files were taken apart by epoch.
+    Split,
+    /// A file was rewritten for its tombstones.
+    Tombstones,
+    /// Everything in the files was dead; they were not read.
+    Expired,
+    /// Everything in the files was deleted with its partition; they were not read.
+    Deleted,
+    /// A file that several shards shared was divided among them.
+    Divide,
+}
+
+impl From<JobKind> for CompactionKind {
+    fn from(kind: JobKind) -> CompactionKind {
+        match kind {
+            JobKind::Tier => CompactionKind::Tier,
+            JobKind::Window => CompactionKind::Window,
+            JobKind::Settle(_) => CompactionKind::Settle,
+            JobKind::Late(_) => CompactionKind::Late,
+            JobKind::Split => CompactionKind::Split,
+            JobKind::Tombstones => CompactionKind::Tombstones,
+            JobKind::Expired => CompactionKind::Expired,
+            JobKind::Deleted => CompactionKind::Deleted,
+        }
+    }
+}
+
+impl fmt::Display for CompactionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CompactionKind::Tier => "tier",
+            CompactionKind::Window => "window",
+            CompactionKind::Settle => "settle",
+            CompactionKind::Late => "late",
+            CompactionKind::Split => "split",
+            CompactionKind::Tombstones => "tombstones",
+            CompactionKind::Expired => "expired",
+            CompactionKind::Deleted => "deleted",
+            CompactionKind::Divide => "divide",
+        })
+    }
+}
+
+/// A compaction that has ended, or how far one is that runs.
+///
+/// [`Shard::compactions`](crate::Shard::compactions) gives them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CompactionRecord {
+    /// Keyspace and name of the table.
+    pub table: String,
+    /// Why.
+    pub kind: CompactionKind,
+    /// When it began, seconds since the Unix epoch.
+    pub began_s: u32,
+    /// How long it has taken, microseconds.
+    pub micros: u64,
+    /// Files that it replaced or replaces.
+    pub files_in: u32,
+    /// Their bytes, as far as they were in force.
+    pub bytes_in: u64,
+    /// Bytes read so far.
+    pub read_bytes: u64,
+    /// Bytes written so far.
+    pub written_bytes: u64,
+    /// Rows and deletions of which something was purged, once it has ended.
+    pub purged: u64,
+}
+
+/// A compaction that runs.
+pub(crate) struct RunningCompaction {
+    table: String,
+    kind: CompactionKind,
+    began_s: u32,
+    began: runtime::time::Instant,
+    files_in: u32,
+    bytes_in: u64,
+    pub read_bytes: Cell<u64>,
+    pub written_bytes: Cell<u64>,
+    pub purged: Cell<u64>,
+}
+
+impl RunningCompaction {
+    /// One that begins now.
+    pub fn new(table: String, kind: CompactionKind, files_in: usize, bytes_in: u64) -> RunningCompaction {
+        RunningCompaction {
+            table,
+            kind,
+            began_s: runtime::time::unix_seconds(),
+            began: runtime::time::Instant::now(),
+            files_in: u32::try_from(files_in).unwrap_or(u32::MAX),
+            bytes_in,
+            read_bytes: Cell::new(0),
+            written_bytes: Cell::new(0),
+            purged: Cell::new(0),
+        }
+    }
+
+    /// How far it is.
+    pub fn record(&self) -> CompactionRecord {
+        CompactionRecord {
+            table: self.table.clone(),
+            kind: self.kind,
+            began_s: self.began_s,
+            micros: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            files_in: self.files_in,
+            bytes_in: self.bytes_in,
+            read_bytes: self.read_bytes.get(),
+            written_bytes: self.written_bytes.get(),
+            purged: self.purged.get(),
+        }
+    }
+}

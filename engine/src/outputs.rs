@@ -1,0 +1,234 @@
+//! Table files that a flush or a compaction writes: one or several at once, one after the other.
+//!
+//! Each *target* of a [`Router`](compaction::Router) is one file at a time. A file begins with the first fragment that comes for it, and
+//! ends when it is [sealed](Outputs::seal). Until all of them are part of the store, they belong to whoever writes them: what goes
+//! wrong is [abandoned](Outputs::abandon), and no file is left.
+
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::manifest::state::FileRecord;
+use crate::shard::Shard;
+use crate::table::{Definition, LiveFile};
+use compaction::{EpochShare, EpochTally, Sink};
+use model::{Fragment, TableId};
+use sstable::{EpochShares, Writer};
+
+/// What the files of a target are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kind {
+    /// The shard that owns them.
+    pub shard: u16,
+    pub late: bool,
+    /// Whether they make old data elsewhere useless, as deletions and edits do that are not merged with it yet.
+    pub shadows: bool,
+    /// Whether the files of the target are one run; else each stands alone.
+    pub is_run: bool,
+    /// The run that they belong to, if it is an older one.
+    pub run: Option<u64>,
+}
+
+struct Target<'a> {
+    kind: Kind,
+    writing: Option<Writing<'a>>,
+    /// The run of its files so far.
+    run: Option<u64>,
+}
+
+struct Writing<'a> {
+    writer: Writer,
+    generation: u64,
+    tally: Option<EpochTally<'a>>,
+}
+
+/// Files that are being written, and those that are written.
+pub(crate) struct Outputs<'a> {
+    shard: &'a Shard,
+    table: TableId,
+    definition: &'a Definition,
+    targets: Vec<Target<'a>>,
+    /// Room for a file that begins.
+    estimate_bytes: u64,
+    /// Bytes of a row elsewhere that a row tombstone makes useless.
+    row_bytes: u64,
+    /// Whole and synced, in the order in which they were sealed.
+    written: Vec<FileRecord>,
+    bytes: u64,
+}
+
+impl<'a> Outputs<'a> {
+    pub fn new(
+        shard: &'a Shard,
+        table: TableId,
+        definition: &'a Definition,
+        kinds: Vec<Kind>,
+        estimate_bytes: u64,
+        row_bytes: u64,
+    ) -> Outputs<'a> {
+        let target = |kind: Kind| Target {
+            run: kind.run,
+            kind,
+            writing: None,
+        };
+        Outputs {
+            shard,
+            table,
+            definition,
+            targets: kinds.into_iter().map(target).collect(),
+            estimate_bytes,
+            row_bytes,
+            written: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes of the file that a target is at.
+    pub fn open_bytes(&self, target: usize) -> u64 {
+        let writing = self.targets[target].writing.as_ref();
+        writing.map_or(0, |writing| writing.writer.file_bytes())
+    }
+
+    /// Bytes of all files that were sealed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A deletion that goes to `target` makes so many bytes elsewhere useless. There is a file: the deletion was given before.
+    pub fn shadowed(&mut self, target: usize, share: EpochShare) {
+        if let Some(tally) = self.targets[target]
+            .writing
+            .as_mut()
+            .and_then(|writing| writing.tally.as_mut())
+        {
+            tally.shadowed(share.epoch, share.shadowed_bytes);
+        }
+    }
+
+    /// Completes the file that a target is at, if it is at one.
+    ///
+    /// # Errors
+    /// The file is gone.
+    pub async fn seal(&mut self, target: usize) -> Result<()> {
+        let of = &mut self.targets[target];
+        let Some(mut writing) = of.writing.take() else {
+            return Ok(());
+        };
+        if let (Some(tally), Some(epochs)) = (&writing.tally, &self.definition.epochs) {
+            let shares = tally.shares(writing.writer.file_bytes(), self.row_bytes);
+            let share = |share: &EpochShare| sstable::EpochShare {
+                epoch: share.epoch.0,
+                bytes: share.bytes,
+                shadowed_bytes: if of.kind.shadows { share.shadowed_bytes } else { 0 },
+            };
+            writing.writer.set_epochs(EpochShares {
+                epoch_hours: epochs.hours(),
+                shares: shares.iter().map(share).collect(),
+            });
+        }
+        let summary = writing.writer.seal().await?;
+        let run = match of.kind {
+            Kind { is_run: true, .. } => Some(*of.run.get_or_insert(writing.generation)),
+            Kind { run, .. } => run,
+        };
+        self.bytes += summary.file_bytes;
+        self.written.push(FileRecord {
+            table: self.table,
+            shard: of.kind.shard,
+            shards: self.shard.count(),
+            generation: writing.generation,
+            bytes: summary.file_bytes,
+            token_first: i64::MIN,
+            token_last: i64::MAX,
+            run,
+            late: of.kind.late,
+            created_s: runtime::time::unix_seconds(),
+        });
+        Ok(())
+    }
+
+    /// Completes all files.
+    ///
+    /// # Errors
+    /// Others may be left: they are to be abandoned.
+    pub async fn seal_all(&mut self) -> Result<()> {
+        for target in 0..self.targets.len() {
+            self.seal(target).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the files that were sealed since this was called last; they are the caller's then.
+    ///
+    /// # Errors
+    /// None of them is the caller's.
+    pub async fn open_sealed(&mut self) -> Result<Vec<LiveFile>> {
+        let mut files: Vec<LiveFile> = Vec::new();
+        for record in &self.written {
+            match self.shard.open_written(record.clone()).await {
+                Ok(file) => files.push(file),
+                Err(error) => {
+                    for file in files {
+                        drop(file.table.close().await);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.written.clear();
+        Ok(files)
+    }
+
+    /// The files that were sealed since this was called last; they are the caller's then.
+    pub fn take_sealed(&mut self) -> Vec<FileRecord> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Gives up what is not the caller's: no file is left. What cannot be removed is in no manifest: the next opening sets it aside.
+    pub async fn abandon(self) {
+        for writing in self.targets.into_iter().filter_map(|target| target.writing) {
+            // The first error is the one to tell.
+            drop(writing.writer.abort().await);
+        }
+        for record in self.written {
+            self.shard.remove_table_file(record.table, record.generation).await;
+        }
+    }
+
+    async fn begin(&mut self, target: usize) -> Result<()> {
+        let generation = self.shard.draw_generation();
+        let path = layout::table_file(&self.shard.config.dir, self.table, generation);
+        let options = sstable::WriterOptions {
+            block_bytes: self.shard.config.block_bytes,
+            compression: match self.definition.schema.options.compression {
+                model::Compression::None => sstable::Compression::None,
+                _ => sstable::Compression::Lz4,
+            },
+            ..sstable::WriterOptions::new(self.table, self.shard.host_id, generation)
+        };
+        // A file that is there under this name is not ours to remove: nothing is, before this.
+        let writer = Writer::create(&path, options, self.estimate_bytes).await?;
+        self.targets[target].writing = Some(Writing {
+            writer,
+            generation,
+            tally: self.definition.epochs.as_ref().map(EpochTally::new),
+        });
+        Ok(())
+    }
+}
+
+impl Sink for Outputs<'_> {
+    type Error = Error;
+
+    async fn append(&mut self, target: usize, fragment: Fragment<'_>) -> Result<()> {
+        if self.targets[target].writing.is_none() {
+            self.begin(target).await?;
+        }
+        let writing = self.targets[target].writing.as_mut().expect("it has just begun");
+        if let Some(tally) = &mut writing.tally
+            && let Fragment::Row { clustering, row } = fragment
+        {
+            let bytes = clustering.len() + row.bytes().len();
+            tally.row(clustering, bytes, row.is_row_tombstone(), !row.has_liveness());
+        }
+        Ok(writing.writer.append(fragment).await?)
+    }
+}
