@@ -11,6 +11,8 @@
 //! 4. If it has none, files worth rewriting for their tombstones alone follow (`tombstones`).
 //! 5. The first of them that is not larger than [`Now::bytes_max`] is the answer.
 //!
+//! [`major_job`] says the same for whoever asks that all of a table be compacted, whether it is worth it or not (`major`).
+//!
 //! What is written goes through a [`Router`], which gives each epoch files of its own ([`Epochs`]).
 //!
 //! **Invariants** of the strategies. No I/O, no async, no clock, no randomness. The inputs of a job are files that were given, each once, none of them
@@ -20,6 +22,7 @@
 
 mod epochs;
 mod expired;
+mod major;
 mod merge;
 mod options;
 mod overlap;
@@ -34,6 +37,7 @@ mod unit;
 mod testing;
 
 pub use epochs::{EpochTally, Epochs};
+pub use major::major_job;
 pub use merge::{MergeProgress, Merger};
 pub use options::{
     OptionError, Options, OverlappingTombstones, SIZE_TIERED, Strategy, TIME_TIERED, TIME_WINDOW, Tiers, TimeTiered,
@@ -152,6 +156,8 @@ pub enum JobKind {
     Late(Epoch),
     /// Late files of several epochs are taken apart, so that what is late can go into its epochs.
     Split,
+    /// All that there is of a table, a window or an epoch, because somebody asked for it: [`major_job`].
+    Major,
     /// One file, for its tombstones.
     Tombstones,
     /// Everything in the files is dead, and nothing needs it.

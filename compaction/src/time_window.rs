@@ -16,12 +16,15 @@ use crate::options::{Options, TimeWindow};
 use crate::unit::{Unit, merge};
 use crate::{Job, JobKind, size_tiered};
 
+/// The window that a unit belongs to.
+pub(crate) fn number(unit: &Unit<'_>, window: &TimeWindow) -> i64 {
+    let seconds = unit.max_timestamp.div_euclid(window.timestamps_per_second);
+    seconds.div_euclid(i64::try_from(window.window_s).unwrap_or(i64::MAX))
+}
+
 /// All jobs that could be done, the most urgent first.
 pub(crate) fn jobs(units: &[Unit<'_>], window: &TimeWindow, options: &Options) -> Vec<Job> {
-    let number = |unit: &Unit<'_>| {
-        let seconds = unit.max_timestamp.div_euclid(window.timestamps_per_second);
-        seconds.div_euclid(i64::try_from(window.window_s).unwrap_or(i64::MAX))
-    };
+    let number = |unit: &Unit<'_>| number(unit, window);
     let Some(newest) = units.iter().map(number).max() else {
         return Vec::new();
     };

@@ -52,11 +52,15 @@ fn is_worth(file: &File<'_>, files: &[File<'_>], options: &Options, now: &Now) -
     if of.unchecked {
         return true;
     }
+    lies_alone(file, files) * droppable > of.threshold
+}
+
+/// Which part of a file's tokens lies where no other file may need what is dead in it, 0 to 1.
+pub(crate) fn lies_alone(file: &File<'_>, files: &[File<'_>]) -> f64 {
     let others = files
         .iter()
         .filter(|other| other.id != file.id && may_shadow(file, other));
-    let alone = 1.0 - covered(file, others);
-    alone * droppable > of.threshold
+    1.0 - covered(file, others)
 }
 
 /// Which part of what a file holds can go before `gc_before`, 0 to 1: tombstones and expired cells, of them and of cells and rows

@@ -20,6 +20,8 @@ pub enum CompactionKind {
     Late,
     /// Late files were taken apart by epoch.
     Split,
+    /// All files of a table, a window or an epoch became one run, as somebody had asked.
+    Major,
     /// A file was rewritten for its tombstones.
     Tombstones,
     /// Everything in the files was dead; they were not read.
@@ -38,6 +40,7 @@ impl From<JobKind> for CompactionKind {
             JobKind::Settle(_) => CompactionKind::Settle,
             JobKind::Late(_) => CompactionKind::Late,
             JobKind::Split => CompactionKind::Split,
+            JobKind::Major => CompactionKind::Major,
             JobKind::Tombstones => CompactionKind::Tombstones,
             JobKind::Expired => CompactionKind::Expired,
             JobKind::Deleted => CompactionKind::Deleted,
@@ -53,6 +56,7 @@ impl fmt::Display for CompactionKind {
             CompactionKind::Settle => "settle",
             CompactionKind::Late => "late",
             CompactionKind::Split => "split",
+            CompactionKind::Major => "major",
             CompactionKind::Tombstones => "tombstones",
             CompactionKind::Expired => "expired",
             CompactionKind::Deleted => "deleted",

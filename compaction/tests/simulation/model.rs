@@ -183,6 +183,23 @@ impl Table {
         next_job(&files, &self.options, &self.now)
     }
 
+    pub fn major_job(&self) -> Option<Job> {
+        let files: Vec<File<'_>> = self.files.iter().map(ModelFile::file).collect();
+        major_job(&files, &self.options, &self.now)
+    }
+
+    /// Does major jobs until there is none. Each leaves fewer units, or epochs in units, or rewrites a file once.
+    pub fn compact_all(&mut self) {
+        let shares: usize = self.files.iter().map(|file| file.shares.len()).sum();
+        let jobs_max = 8 + 3 * (self.files.len() + shares);
+        for _ in 0..jobs_max {
+            let Some(job) = self.major_job() else { return };
+            self.judge(&job);
+            self.apply(&job);
+        }
+        panic!("{jobs_max} jobs, and still {:?}", self.major_job());
+    }
+
     /// Does jobs until there is none. Every one leaves fewer units, or fewer late bytes, or less that is dead: more jobs than files
     /// and epochs together are a job that goes round in a circle.
     pub fn compact(&mut self) {
@@ -229,16 +246,14 @@ impl Table {
         }
         let fragments = self.files.iter().filter(|file| runs.contains(&file.run)).count();
         assert_eq!(fragments, files.len(), "a run is not whole: {job:?}");
-        let least = match job.kind {
-            JobKind::Tier => self.options.min_threshold,
-            JobKind::Split => 1,
-            _ => 2,
+        let (least, most) = match job.kind {
+            JobKind::Tier => (self.options.min_threshold, self.options.max_threshold),
+            JobKind::Split => (1, self.options.max_threshold),
+            JobKind::Major if matches!(job.output, Output::ByEpoch(_)) => (1, usize::MAX),
+            JobKind::Major => (2, usize::MAX),
+            _ => (2, self.options.max_threshold),
         };
-        assert!(
-            (least..=self.options.max_threshold).contains(&runs.len()),
-            "{} units: {job:?}",
-            runs.len()
-        );
+        assert!((least..=most).contains(&runs.len()), "{} units: {job:?}", runs.len());
         if let Strategy::TimeTiered(tiered) = &self.options.strategy {
             self.judge_epochs(job, &files, tiered);
         }
@@ -291,6 +306,14 @@ impl Table {
                     || shadowed as f64 >= tiered.freed_threshold * sum(&base) as f64;
                 assert!(is_due, "{late} late and {shadowed} shadowed of {}: {job:?}", sum(&base));
             }
+            JobKind::Major => {
+                let mixes = files.iter().flat_map(|file| &file.shares).map(|share| share.epoch);
+                let epochs: BTreeSet<Epoch> = mixes.collect();
+                assert!(
+                    epochs.len() <= 1 || matches!(job.output, Output::ByEpoch(_)),
+                    "epochs are mixed: {job:?}"
+                );
+            }
             _ => assert!(bases.is_empty(), "a closed epoch is rewritten: {job:?}"),
         }
     }
@@ -331,7 +354,7 @@ impl Table {
                 written
             }
             Output::Run { late } => {
-                if matches!(job.kind, JobKind::Settle(_) | JobKind::Late(_)) {
+                if matches!(job.kind, JobKind::Settle(_) | JobKind::Late(_) | JobKind::Major) {
                     for piece in pieces.values_mut() {
                         piece.bytes -= piece.shadowed_bytes.min(piece.bytes);
                         piece.shadowed_bytes = 0;
@@ -355,6 +378,7 @@ impl Table {
             JobKind::Settle(_) => "settle",
             JobKind::Late(_) => "late",
             JobKind::Split => "split",
+            JobKind::Major => "major",
             JobKind::Tombstones => "tombstones",
             JobKind::Expired | JobKind::Deleted => "drop",
         };

@@ -113,4 +113,37 @@ proptest! {
         table.files.rotate_left(turn);
         prop_assert_eq!(table.next_job(), job);
     }
+
+    /// Asked for as a whole, a table comes to one run for each epoch or window, or to one, but for what is busy or too large; and is
+    /// left alone when it is asked for again.
+    #[test]
+    fn prop_a_major_compaction_leaves_one_run_of_each(
+        runs in runs(),
+        options in options(),
+        open in 0..14i64,
+        bytes_max in prop_oneof![3 => Just(u64::MAX), 1 => 1..4000 * MIB]
+    ) {
+        let mut table = table(&runs, options, open, bytes_max);
+        table.compact_all();
+        prop_assert_eq!(table.major_job(), None);
+        if bytes_max == u64::MAX {
+            let mut seen = std::collections::BTreeSet::new();
+            for files in table.units().values().filter(|files| files.iter().all(|file| !file.busy)) {
+                let newest = files.iter().map(|file| file.statistics.max_timestamp).max().unwrap_or(0);
+                let of = match &table.options.strategy {
+                    Strategy::SizeTiered(_) => 0,
+                    Strategy::TimeWindow(window) => newest.div_euclid(1_000_000).div_euclid(window.window_s as i64),
+                    Strategy::TimeTiered(_) => {
+                        let epochs: std::collections::BTreeSet<i64> =
+                            files.iter().flat_map(|file| &file.shares).map(|share| share.epoch.0).collect();
+                        prop_assert_eq!(epochs.len(), 1, "taken apart");
+                        epochs.into_iter().next().unwrap_or(0)
+                    }
+                };
+                prop_assert!(seen.insert(of), "two runs of {}", of);
+            }
+        }
+        table.files.iter_mut().for_each(|file| file.busy = false);
+        table.compact_all();
+    }
 }
