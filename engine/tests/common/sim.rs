@@ -34,6 +34,7 @@ pub fn simulator(seed: u64, shards: usize) -> sim::Sim {
     })
 }
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 pub async fn open(handle: Handle, config: Config) -> (Store, Arc<Schema>) {
     let store = Store::open_on(handle, config).await.expect("the store opens");
     let schema = store.create_table(chat(), true).await.expect("the table is made");
