@@ -72,6 +72,20 @@ impl LiveFile {
         }
     }
 
+    /// Before this token nothing of it is in force.
+    pub fn first_token(&self) -> Token {
+        let own = self.table.statistics().first.as_ref();
+        own.map_or(Token(i64::MIN), |(token, _)| *token)
+            .max(Token(self.record.token_first))
+    }
+
+    /// After this token nothing of it is in force.
+    pub fn last_token(&self) -> Token {
+        let own = self.table.statistics().last.as_ref();
+        own.map_or(Token(i64::MAX), |(token, _)| *token)
+            .min(Token(self.record.token_last))
+    }
+
     /// The one partition that it has, if it has no more.
     pub fn only_partition(&self) -> Option<(Token, &[u8])> {
         let statistics = self.table.statistics();

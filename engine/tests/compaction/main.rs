@@ -9,6 +9,7 @@ mod simulated;
 
 mod crash;
 mod purge;
+mod tiered;
 
 use common::{chat, history};
 use model::{Alteration, Compression, Schema, TableOptions};
