@@ -7,8 +7,11 @@ mod common;
 #[path = "../common/sim.rs"]
 mod simulated;
 
+mod alter;
 mod crash;
+mod damage;
 mod purge;
+mod shards;
 mod tiered;
 
 use common::{chat, history};
