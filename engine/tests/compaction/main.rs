@@ -10,6 +10,7 @@ mod simulated;
 mod alter;
 mod crash;
 mod damage;
+mod levels;
 mod purge;
 mod shards;
 mod tiered;
