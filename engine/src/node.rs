@@ -212,6 +212,11 @@ impl Node {
                 )),
             }));
         }
+        // Before the sync: it need not reach what is removed while it is under way.
+        let gone = match files.is_empty() {
+            true => Vec::new(),
+            false => self.gone.borrow_mut().remove(&table).unwrap_or_default(),
+        };
         if !runtime::broken(Break::SkipDirSync)
             && !files.is_empty()
             && let Err(error) = disk::sync_dir(&dir).await
@@ -219,11 +224,8 @@ impl Node {
             self.dir_faults.fetch_add(1, Ordering::Release);
             return Err(NotAdded::GivenUp(error.into()));
         }
-        if !files.is_empty() {
-            // The directory that has just been synced has lost them.
-            let gone = self.gone.borrow_mut().remove(&table).unwrap_or_default();
-            edits.extend(gone.into_iter().map(|generation| Edit::ForgetFile { generation }));
-        }
+        // The directory that has just been synced has lost them.
+        edits.extend(gone.into_iter().map(|generation| Edit::ForgetFile { generation }));
         edits.extend(files.into_iter().map(Edit::AddFile));
         manifest.append(edits).await.map_err(|error| {
             if manifest.is_failed() {

@@ -10,6 +10,7 @@ mod simulated;
 mod alter;
 mod crash;
 mod damage;
+mod gone;
 mod levels;
 mod purge;
 mod shards;
