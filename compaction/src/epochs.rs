@@ -92,6 +92,15 @@ impl Epochs {
         Epoch(since.div_euclid(self.span_ms))
     }
 
+    /// When an epoch begins, in milliseconds since the Unix epoch.
+    pub fn first_ms(&self, epoch: Epoch) -> i64 {
+        let since = epoch.0.saturating_mul(self.span_ms);
+        match self.clock {
+            Clock::Snowflake { epoch_ms } => since.saturating_add(epoch_ms),
+            Clock::Timestamp | Clock::TimeUuid => since,
+        }
+    }
+
     /// The epoch of a row.
     pub fn of(&self, clustering: &[u8]) -> Epoch {
         let value = match self.schema.decode_position(clustering) {
@@ -288,6 +297,12 @@ mod tests {
         let id = (now_ms - 1_420_070_400_000) << 22 | 77;
         assert_eq!(snowflake.of(&key(&snowflake, &id.to_be_bytes())), snowflake.at(now_ms));
         assert_eq!(snowflake.at(1_420_070_400_000), Epoch(0), "the epoch of the ids");
+        for of in [&snowflake, &epochs(CqlType::Timestamp, false, 24)] {
+            let epoch = of.at(now_ms);
+            let (first, after) = (of.first_ms(epoch), of.first_ms(Epoch(epoch.0 + 1)));
+            assert_eq!((of.at(first), of.at(first - 1)), (epoch, Epoch(epoch.0 - 1)));
+            assert!((first..after).contains(&now_ms));
+        }
         assert_eq!(snowflake.at(1_420_070_399_999), Epoch(-1));
         let timestamp = epochs(CqlType::Timestamp, false, 24);
         assert_eq!(

@@ -1,5 +1,7 @@
 //! What is told of compactions: those that run, and those that have ended.
 
+use crate::json::Object;
+use crate::large::LargePartition;
 use compaction::JobKind;
 use std::cell::Cell;
 use std::fmt;
@@ -88,6 +90,78 @@ pub struct CompactionRecord {
     pub written_bytes: u64,
     /// Rows and deletions of which something was purged, once it has ended.
     pub purged: u64,
+}
+
+impl CompactionRecord {
+    pub(crate) fn to_json(&self) -> String {
+        Object::new()
+            .text("table", &self.table)
+            .text("kind", &self.kind.to_string())
+            .number("began_s", self.began_s)
+            .number("micros", self.micros)
+            .number("files_in", self.files_in)
+            .number("bytes_in", self.bytes_in)
+            .number("read_bytes", self.read_bytes)
+            .number("written_bytes", self.written_bytes)
+            .number("purged", self.purged)
+            .end()
+    }
+}
+
+/// What a shard compacts, what waits, and what it has done since the store was opened.
+///
+/// ```no_run
+/// # async fn example(store: scrollback_engine::Store) -> scrollback_engine::Result<()> {
+/// for shard in store.compactions().await? {
+///     if let Some(running) = &shard.running {
+///         println!("shard {}: {} of {} bytes read", shard.shard, running.read_bytes, running.bytes_in);
+///     }
+///     println!("shard {}: {} jobs of {} bytes wait", shard.shard, shard.waiting_jobs, shard.waiting_bytes);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShardCompactions {
+    /// The shard.
+    pub shard: u16,
+    /// The compaction that runs, if one does.
+    pub running: Option<CompactionRecord>,
+    /// The last hundred that have ended, oldest first.
+    pub history: Vec<CompactionRecord>,
+    /// Tables of which all is to be compacted, because somebody asked for it: the one that is under way first.
+    pub asked: Vec<String>,
+    /// Jobs that the strategies want done, the one that runs left out; sixteen at most are counted.
+    pub waiting_jobs: u64,
+    /// Bytes of their files.
+    pub waiting_bytes: u64,
+    /// The largest partitions that were written since the store was opened, and those with most tombstones: the heaviest first, a hundred
+    /// at most. See [`Config::large_partition_bytes`](crate::Config::large_partition_bytes).
+    pub large_partitions: Vec<LargePartition>,
+}
+
+impl ShardCompactions {
+    /// As one line of JSON: what the socket of a running store tells.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let running = self
+            .running
+            .as_ref()
+            .map_or("null".to_owned(), CompactionRecord::to_json);
+        let asked = self.asked.iter().map(|table| format!("\"{table}\""));
+        Object::new()
+            .number("shard", self.shard)
+            .raw("running", &running)
+            .list("asked", asked)
+            .number("waiting_jobs", self.waiting_jobs)
+            .number("waiting_bytes", self.waiting_bytes)
+            .list("history", self.history.iter().map(CompactionRecord::to_json))
+            .list(
+                "large_partitions",
+                self.large_partitions.iter().map(LargePartition::to_json),
+            )
+            .end()
+    }
 }
 
 /// A compaction that runs.

@@ -317,6 +317,16 @@ impl Node {
         Ok(manifest.state().timestamps_up_to)
     }
 
+    /// Compacts all of a table, or of all tables, on all shards side by side; runs on shard 0. Where files were divided among shards, a
+    /// second time: those have more then.
+    pub async fn compact_all(&self, table: Option<TableId>) -> Result<()> {
+        let compact = move |shard: Rc<Shard>| async move { shard.compact_here(table).await };
+        if on_all(compact).await?.contains(&true) {
+            on_all(compact).await?;
+        }
+        Ok(())
+    }
+
     /// Flushes all shards side by side.
     pub async fn flush_all(&self) -> Result<()> {
         on_all(|shard| async move { shard.flush().await }).await?;

@@ -5,6 +5,7 @@
 //! wrong is [abandoned](Outputs::abandon), and no file is left.
 
 use crate::error::{Error, Result};
+use crate::large::{Counted, Limits};
 use crate::layout;
 use crate::manifest::state::FileRecord;
 use crate::shard::Shard;
@@ -53,6 +54,9 @@ pub(crate) struct Outputs<'a> {
     /// Whole and synced, in the order in which they were sealed.
     written: Vec<FileRecord>,
     bytes: u64,
+    /// The partition that is being written.
+    partition: Counted,
+    limits: Limits,
 }
 
 impl<'a> Outputs<'a> {
@@ -78,6 +82,8 @@ impl<'a> Outputs<'a> {
             row_bytes,
             written: Vec::new(),
             bytes: 0,
+            partition: Counted::default(),
+            limits: shard.large_limits(),
         }
     }
 
@@ -150,6 +156,9 @@ impl<'a> Outputs<'a> {
     /// # Errors
     /// Others may be left: they are to be abandoned.
     pub async fn seal_all(&mut self) -> Result<()> {
+        if let Some(large) = self.partition.end(self.limits) {
+            self.shard.note_large(self.table, self.definition, large);
+        }
         for target in 0..self.targets.len() {
             self.seal(target).await?;
         }
@@ -221,6 +230,9 @@ impl Sink for Outputs<'_> {
     async fn append(&mut self, target: usize, fragment: Fragment<'_>) -> Result<()> {
         if self.targets[target].writing.is_none() {
             self.begin(target).await?;
+        }
+        if let Some(large) = self.partition.count(&fragment, self.limits) {
+            self.shard.note_large(self.table, self.definition, large);
         }
         let writing = self.targets[target].writing.as_mut().expect("it has just begun");
         if let Some(tally) = &mut writing.tally

@@ -1,7 +1,9 @@
 //! The face of the engine outside the shards: [`Store`], from any thread and any async runtime.
 
 use crate::closing::Closing;
+use crate::compactions::ShardCompactions;
 use crate::config::{Body, Config, SHARDS_MAX};
+use crate::disk_usage::{self, TableUsage};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest;
@@ -12,7 +14,7 @@ use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
 use model::{Alteration, Mutation, Schema, TableId, Token};
 use parking_lot::{Mutex, RwLock};
-use runtime::{Handle, Runtime, ShardId, Stopped};
+use runtime::{Handle, Runtime, ShardId, Stopped, TaskClass};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
@@ -284,6 +286,20 @@ impl Store {
         self.inner.shared.schema(keyspace, name)
     }
 
+    /// The table of this name, written as `keyspace.table`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: there is none, and which there are.
+    pub fn table_called(&self, name: &str) -> Result<Arc<Schema>> {
+        let table = name
+            .split_once('.')
+            .and_then(|(keyspace, name)| self.table(keyspace, name));
+        table.ok_or_else(|| {
+            let all: Vec<String> = self.tables().iter().map(|table| table.qualified_name()).collect();
+            Error::invalid(format!("there is no table {name:?}; there are {}", all.join(", ")))
+        })
+    }
+
     /// All tables.
     #[must_use]
     pub fn tables(&self) -> Vec<Arc<Schema>> {
@@ -474,6 +490,60 @@ impl Store {
     pub async fn flush(&self) -> Result<()> {
         self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
             .await?
+    }
+
+    /// Compacts all of a table, or of every table: flushes what is in memory, divides files that shards share, and merges what is there, as
+    /// the table's strategy has it: into one run, one for each window, or one for each epoch. What has been deleted or has ended goes for
+    /// good, if its grace has passed. It takes about as long as reading and writing the table once, comes before other compactions, and
+    /// leaves out what the disk has no room for, damaged files, and what is written meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: there is no such table. [`Error::Poisoned`], [`Error::Closed`]; or what made a flush or a merge fail: the shard
+    /// goes on with the next table, and the store is as it was.
+    ///
+    /// # Cancellation
+    /// It goes on all the same; closing the store ends it, and what was merged so far stays.
+    pub fn compact(&self, table: Option<TableId>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let compact = self.call(
+            ShardId(0),
+            move |shard| async move { shard.node().compact_all(table).await },
+        );
+        async move { compact.await? }
+    }
+
+    /// What is compacted now, what waits, and what was done, shard by shard.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Panicked`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn compactions(&self) -> Result<Vec<ShardCompactions>> {
+        let mut all = Vec::new();
+        for shard in 0..self.inner.shards {
+            let of_shard = self.call(ShardId(shard), |shard| async move { shard.compactions_here() });
+            all.push(of_shard.await?);
+        }
+        Ok(all)
+    }
+
+    /// What each table takes on the disk, by epoch and by partition: by name. Reads the index frames of all table files.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Io`] name the file; [`Error::Closed`], [`Error::Panicked`].
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn disk_usage(&self) -> Result<Vec<TableUsage>> {
+        let mut all = Vec::new();
+        for shard in 0..self.inner.shards {
+            let of_shard = self.call(ShardId(shard), |shard| async move {
+                let look = async move { shard.disk_usage_here().await };
+                runtime::spawn(TaskClass::Maintenance, "disk usage", look).await
+            });
+            all.push(of_shard.await??);
+        }
+        Ok(disk_usage::together(all))
     }
 
     /// Figures, shard by shard.

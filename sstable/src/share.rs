@@ -1,5 +1,7 @@
 //! How much of a file belongs to some tokens, or to one partition, as well as the indexes know.
 
+use std::ops::RangeInclusive;
+
 use model::Token;
 
 use crate::error::Result;
@@ -122,11 +124,54 @@ impl Table {
         Ok(bytes)
     }
 
+    /// Gives `take` bytes of data frames by partition, as [`partition_bytes`](Self::partition_bytes) counts them, and in order: of each
+    /// partition with a token in `tokens` that begins a data frame or goes on in the next one, in several parts if it has several
+    /// frames. Returns the bytes of the others, which are smaller than a frame and not named. Reads the index frames, through the
+    /// block cache, and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
+    pub async fn partition_shares(
+        &self,
+        tokens: RangeInclusive<Token>,
+        mut take: impl FnMut(&[u8], u64),
+    ) -> Result<u64> {
+        let (Some(from), Some(to)) = (self.first_group(*tokens.start()), self.last_group(*tokens.end())) else {
+            return Ok(0);
+        };
+        let mut others = 0;
+        for group in from..=to {
+            let index = self.index(group, &mut Cost::default()).await?;
+            for i in 0..index.len() {
+                let entry = index.get(i).ok_or_else(|| self.inconsistent(group))?;
+                let next = index.first(i + 1).or_else(|| self.top().first(group + 1));
+                let first = entry.first;
+                // The one that goes on in the next frame, if it is another one.
+                let last = next.filter(|next| next.position.is_some() && !next.is_of(first.token, first.key));
+                let mut named = 0;
+                for of in [Some(first), last].into_iter().flatten() {
+                    let share = entry_share(&entry, next, of.token, of.key);
+                    named += share;
+                    if tokens.contains(&of.token) && share > 0 {
+                        take(of.key, share);
+                    }
+                }
+                if tokens.contains(&first.token) {
+                    others += u64::from(entry.place.len).saturating_sub(named);
+                }
+                if i % ENTRIES_PER_BREATH == 0 {
+                    runtime::breathe().await;
+                }
+            }
+        }
+        Ok(others)
+    }
+
     fn entries_share(
         &self,
         group: usize,
         index: &IndexBlock,
-        entries: std::ops::RangeInclusive<usize>,
+        entries: RangeInclusive<usize>,
         (token, key): (Token, &[u8]),
     ) -> u64 {
         let share = |i| {

@@ -118,7 +118,7 @@ settings! {
     /// more. Left out: a twentieth of the file system, 1 GiB at most. 0: none.
     free_bytes_min: Option<u64> = None,
     /// Whether a running store tells its figures on the Unix socket `statistics.sock` in its directory, which `scrollback top` and
-    /// `scrollback stats` ask. Default: true.
+    /// `scrollback stats` ask, and takes what `scrollback compact` and `scrollback flush` want of it. Default: true.
     statistics_socket: bool = true,
     /// How long a writer waits for room, and a reader for its turn, before it is refused as overloaded. Default 10 s.
     admission_timeout: Duration = Duration::from_secs(10),
@@ -128,6 +128,11 @@ settings! {
     compaction: bool = true,
     /// A compaction's file ends with the partition with which it reaches this size, 4 KiB to 1 TiB. Default 128 MiB.
     fragment_bytes: u64 = 128 << 20,
+    /// A partition of which a flush or a compaction writes so much, before compression, is told in the log and remembered:
+    /// `scrollback compaction-stats` shows it. Default 100 MiB, minimum 1.
+    large_partition_bytes: u64 = 100 << 20,
+    /// The same of a partition with more tombstones than this, of rows, ranges and its own. Default 100,000.
+    large_partition_tombstones: u32 = 100_000,
     /// Whether a table may ask for `unsafe_aggressive_sstable_expiration`, with which what was deleted or overwritten can come back.
     /// Default: false.
     allow_unsafe_aggressive_sstable_expiration: bool = false,
@@ -190,6 +195,7 @@ impl Config {
             u64::from(u32::MAX),
         )?;
         bound("fragment_bytes", self.fragment_bytes, 4 << 10, 1 << 40)?;
+        bound("large_partition_bytes", self.large_partition_bytes, 1, u64::MAX)?;
         bound("block_bytes", self.block_bytes as u64, 256, 1 << 20)?;
         bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 16 << 20)
     }
@@ -281,6 +287,10 @@ mod tests {
                 ],
             ),
             (|c| c.block_bytes = 255, &["block_bytes is 255", "256 and"]),
+            (
+                |c| c.large_partition_bytes = 0,
+                &["large_partition_bytes is 0", "1 and"],
+            ),
             (
                 |c| c.io_memory_bytes = 32 << 20,
                 &["io_memory_bytes is", "262144 and 16777216"],

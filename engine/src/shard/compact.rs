@@ -7,9 +7,12 @@
 //!    whenever a crash comes. An input of which nothing is left in force goes, and its space with it.
 //! 4. A job with several outputs (late data taken apart, a file that shards share) becomes part of the store in one edit at its end.
 //!
+//! What somebody has asked for ([`Store::compact`](crate::Store::compact)) is done before what the strategies want.
+//!
 //! What goes wrong leaves the store as it is: a damaged input is left alone from then on, and named; a failed manifest edit poisons the
 //! shard, because it may have happened.
 
+use super::major::Major;
 use super::{Shard, add};
 use crate::compactions::{CompactionKind, CompactionRecord, RunningCompaction};
 use crate::error::{Error, Result};
@@ -19,7 +22,8 @@ use crate::outputs::{Kind, Outputs};
 use crate::store::on_shard;
 use crate::table::{Change, Definition, LiveFile, TableState};
 use compaction::{
-    Epoch, EpochShare, File, FileId, Job, JobKind, Merger, Now, Output, Router, Routes, RunId, Sink, next_job,
+    Epoch, EpochShare, File, FileId, Job, JobKind, Merger, Now, Output, Router, Routes, RunId, Sink, major_job,
+    next_job,
 };
 use model::{Columns, Fragment, PurgeRule, TableId, Token};
 use runtime::disk;
@@ -88,6 +92,11 @@ impl From<Error> for NotAdded {
 impl Shard {
     /// Compacts what is to be compacted, until the shard closes.
     pub(super) async fn compact_tables(self: Rc<Self>) {
+        self.compact_until_closed().await;
+        self.majors.fail_all(&self.check_open().err().unwrap_or(Error::Closed));
+    }
+
+    async fn compact_until_closed(self: &Rc<Self>) {
         let mut retry = RETRY_MIN;
         self.find_deleted().await;
         loop {
@@ -96,7 +105,9 @@ impl Shard {
                 return;
             }
             let bytes_max = self.room_for_compaction().await;
-            let Some(task) = self.next_task(bytes_max) else {
+            let asked = self.next_asked(bytes_max);
+            let is_asked = asked.is_some();
+            let Some(task) = asked.or_else(|| self.next_task(bytes_max)) else {
                 self.compaction_idle.notify_all();
                 // Either is a reason to ask again.
                 let _ended_early = timeout(ASK_EVERY, wanted).await;
@@ -107,9 +118,14 @@ impl Shard {
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
                 Err(NotAdded::GivenUp(Error::Closed)) => return,
                 Err(NotAdded::GivenUp(error)) => {
+                    let is_damaged = self.mark_damaged(&task.inputs, &error);
+                    if is_asked && !is_damaged {
+                        // Whoever asked is told, and the other tables have their turn.
+                        self.majors.end_first(Err(error.clone()));
+                    }
                     add(&self.counters.compaction_failures, 1);
                     let table = task.table.name();
-                    if self.mark_damaged(&task.inputs, &error) {
+                    if is_damaged {
                         tracing::error!(shard = self.id.0, table, %error, "a table file is damaged: it is kept and left alone; restore it from a backup");
                         continue;
                     }
@@ -149,16 +165,33 @@ impl Shard {
         }
     }
 
-    /// What is to be done next, of all tables: the smallest job.
+    /// What is to be done next, of all tables: the smallest job. What waits decides how much of the CPU compaction has.
     fn next_task(&self, bytes_max: u64) -> Option<Task> {
+        let (smallest, _, backlog) = self.look_through(bytes_max);
+        self.compaction_backlog.set(backlog);
+        let of_memtables = backlog / (self.config.memtable_bytes as u64).max(1);
+        let shares = SHARES_MIN.saturating_add(u32::try_from(of_memtables).unwrap_or(u32::MAX).saturating_mul(25));
+        runtime::set_shares(TaskClass::Compaction, shares.min(SHARES_MAX));
+        smallest
+    }
+
+    /// Jobs that wait, sixteen of them at most, and their bytes.
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        let (_, jobs, backlog) = self.look_through(u64::MAX);
+        (jobs, backlog)
+    }
+
+    /// The smallest job of all tables, how many there are, and their bytes.
+    fn look_through(&self, bytes_max: u64) -> (Option<Task>, u64, u64) {
         let mut smallest: Option<Task> = None;
-        let (mut jobs, mut backlog) = (0, 0);
+        let (mut jobs, mut all, mut backlog) = (0, 0, 0);
         for table in self.all_tables() {
             let files = Rc::clone(&table.files.borrow());
             let shared = files.iter().find(|file| self.divides(file));
             let mut taken = BTreeSet::new();
             let mut consider = |work, kind, bytes, inputs: Vec<Rc<LiveFile>>| {
                 backlog += bytes;
+                all += 1;
                 if smallest.as_ref().is_none_or(|task| bytes < task.bytes) {
                     smallest = Some(Task {
                         table: Rc::clone(&table),
@@ -178,7 +211,7 @@ impl Shard {
                 );
             }
             while jobs < BACKLOG_JOBS
-                && let Some(job) = self.next_job_of(&table, &files, &taken, bytes_max)
+                && let Some(job) = self.next_job_of(&table, &files, &taken, None, bytes_max)
             {
                 jobs += 1;
                 let is_input = |file: &&Rc<LiveFile>| job.inputs.contains(&FileId(file.record.generation));
@@ -189,22 +222,63 @@ impl Shard {
                 consider(Work::Job(job.clone()), CompactionKind::from(job.kind), bytes, inputs);
             }
         }
-        self.compaction_backlog.set(backlog);
-        let of_memtables = backlog / (self.config.memtable_bytes as u64).max(1);
-        let shares = SHARES_MIN.saturating_add(u32::try_from(of_memtables).unwrap_or(u32::MAX).saturating_mul(25));
-        runtime::set_shares(TaskClass::Compaction, shares.min(SHARES_MAX));
-        smallest
+        (smallest, all, backlog)
     }
 
-    /// What a table's strategy wants next, without the files that are `taken`.
+    /// What is to be done next because somebody asked that all of a table be compacted.
+    fn next_asked(&self, bytes_max: u64) -> Option<Task> {
+        while let Some(asked) = self.majors.first() {
+            if let Some(task) = self.asked_task(&asked, bytes_max) {
+                return Some(task);
+            }
+            self.majors.end_first(Ok(asked.has_divided.get()));
+        }
+        None
+    }
+
+    fn asked_task(&self, asked: &Major, bytes_max: u64) -> Option<Task> {
+        let table = self.table(asked.table).ok()?;
+        let files = Rc::clone(&table.files.borrow());
+        let generations = asked.begin(&files);
+        let task = |work, kind, bytes, inputs| Task {
+            table: Rc::clone(&table),
+            kind,
+            work,
+            bytes,
+            inputs,
+        };
+        let mut divided = files.iter().filter(|file| self.may_divide(file));
+        if let Some(file) = divided.find(|file| file.record.bytes <= bytes_max) {
+            asked.has_divided.set(true);
+            let bytes = file.record.bytes;
+            return Some(task(Work::Divide, CompactionKind::Divide, bytes, vec![Rc::clone(file)]));
+        }
+        let job = self.next_job_of(&table, &files, &BTreeSet::new(), Some(&generations), bytes_max)?;
+        let is_input = |file: &&Rc<LiveFile>| job.inputs.contains(&FileId(file.record.generation));
+        let inputs = files.iter().filter(is_input).cloned().collect();
+        Some(task(
+            Work::Job(job.clone()),
+            CompactionKind::from(job.kind),
+            job.bytes,
+            inputs,
+        ))
+    }
+
+    /// What a table's strategy wants next, without the files that are `taken`; or what is next for whoever wants all of it compacted:
+    /// the files with these `asked` numbers, and runs.
     fn next_job_of(
         &self,
         table: &TableState,
         files: &[Rc<LiveFile>],
         taken: &BTreeSet<u64>,
+        asked: Option<&BTreeSet<u64>>,
         bytes_max: u64,
     ) -> Option<Job> {
-        if !self.config.compaction {
+        // What a flush has written since is in no run.
+        let is_later = |record: &FileRecord| {
+            asked.is_some_and(|asked| record.run.is_none() && !asked.contains(&record.generation))
+        };
+        if !self.config.compaction && asked.is_none() {
             return None;
         }
         let definition = table.definition();
@@ -237,10 +311,14 @@ impl Shard {
             busy: file.marks.busy.get()
                 || file.marks.damaged.get()
                 || self.is_shared(&file.record)
+                || is_later(&file.record)
                 || taken.contains(&file.record.generation),
             statistics: file.table.statistics(),
         });
         let list: Vec<File<'_>> = list.collect();
+        if asked.is_some() {
+            return major_job(&list, &definition.compaction, &now);
+        }
         let job = match runtime::broken(Break::IgnoresMinThreshold) {
             true => {
                 let mut options = definition.compaction.clone();
@@ -302,11 +380,12 @@ impl Shard {
 
     /// Whether it is this shard that divides the file.
     fn divides(&self, file: &LiveFile) -> bool {
+        self.config.compaction && self.may_divide(file)
+    }
+
+    fn may_divide(&self, file: &LiveFile) -> bool {
         let free = !file.marks.busy.get() && !file.marks.damaged.get();
-        self.config.compaction
-            && free
-            && self.is_shared(&file.record)
-            && file.record.is_counted_by(self.id.0, self.count)
+        free && self.is_shared(&file.record) && file.record.is_counted_by(self.id.0, self.count)
     }
 
     /// Does a task.
@@ -621,7 +700,7 @@ impl Shard {
 }
 
 /// What a file holds of each epoch, as far as its tokens are in force and as the table divides its keys now.
-fn shares_of(file: &LiveFile, definition: &Definition) -> Vec<EpochShare> {
+pub(crate) fn shares_of(file: &LiveFile, definition: &Definition) -> Vec<EpochShare> {
     let (Some(epochs), Some(of_file)) = (&definition.epochs, &file.table.statistics().epochs) else {
         return Vec::new();
     };
@@ -840,7 +919,8 @@ impl Shard {
             self.compaction_wanted.notify_all();
             // The shard may have closed meanwhile.
             let _ended_early = timeout(ASK_EVERY, idle).await;
-            if self.compaction_running.borrow().is_none() && self.next_task(u64::MAX).is_none() {
+            let is_done = self.compaction_running.borrow().is_none() && self.majors.first().is_none();
+            if is_done && self.next_task(u64::MAX).is_none() {
                 return Ok(());
             }
         }

@@ -11,12 +11,14 @@ mod compact;
 mod fill;
 mod flush;
 mod joined;
+mod major;
 mod read;
 mod recover;
 mod space;
 mod write;
 
 pub(crate) use clock::BOUND_AHEAD;
+pub(crate) use compact::shares_of;
 pub(crate) use recover::{Boot, Recovered};
 
 use crate::cache::RowCache;
@@ -24,6 +26,7 @@ use crate::compactions::{CompactionRecord, RunningCompaction};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hot::Hot;
+use crate::large::LargePartitions;
 use crate::node::{DirFaults, Node};
 use crate::stats::ShardStatistics;
 use crate::table::TableState;
@@ -31,6 +34,7 @@ use applied::Applied;
 use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
 use joined::{JoinedReads, Turns};
+use major::Majors;
 use model::{KeySeed, Schema, TableId, Token};
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
 use runtime::{Break, ShardId};
@@ -85,6 +89,9 @@ pub struct Shard {
     compaction_history: RefCell<VecDeque<CompactionRecord>>,
     /// Bytes of all files that are to be compacted.
     compaction_backlog: Cell<u64>,
+    /// Tables of which all is to be compacted.
+    majors: Majors,
+    pub(crate) large_partitions: RefCell<LargePartitions>,
     /// Why flushes fail at present.
     flush_trouble: RefCell<Option<Error>>,
     /// The disk has less space than is to be kept back.
@@ -241,7 +248,7 @@ impl Shard {
         table.ok_or_else(|| Error::invalid(format!("table {} does not exist", id.0)))
     }
 
-    fn all_tables(&self) -> Vec<Rc<TableState>> {
+    pub(crate) fn all_tables(&self) -> Vec<Rc<TableState>> {
         self.tables.borrow().values().cloned().collect()
     }
 

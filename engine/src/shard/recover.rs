@@ -119,6 +119,8 @@ impl Shard {
             compaction_running: RefCell::default(),
             compaction_history: RefCell::default(),
             compaction_backlog: Cell::new(0),
+            majors: super::Majors::default(),
+            large_partitions: RefCell::default(),
             flush_trouble: RefCell::new(None),
             shortage: Cell::new(None),
             closing: Cell::new(false),

@@ -16,6 +16,7 @@ mod gaps;
 mod joined;
 mod kill;
 mod large;
+mod major;
 mod names;
 mod order;
 mod scan;

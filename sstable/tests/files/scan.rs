@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "damages files behind the store's back")]
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -226,6 +227,14 @@ async fn read_anyhow(scan: &mut Scan, expected: &[&Partition], rng: &mut Rng) {
     assert!(!next_partition(scan, rng).await);
 }
 
+/// What the index says of the partitions that it names, and of the others.
+async fn shares(table: &Table, tokens: RangeInclusive<Token>) -> (BTreeMap<Vec<u8>, u64>, u64) {
+    let mut shares = BTreeMap::new();
+    let take = |key: &[u8], bytes| *shares.entry(key.to_vec()).or_default() += bytes;
+    let others = table.partition_shares(tokens, take).await.unwrap();
+    (shares, others)
+}
+
 /// Writes, and reads in all ways.
 async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) {
     let options = common::tiny_options(rng);
@@ -263,6 +272,27 @@ async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) {
     }
     // Each frame is shared out among those in it; what is rounded off, or up, is little.
     assert!(sum <= sizes.data_bytes + partitions.len() as u64);
+
+    // Those that the index names have the same; the others are what is left.
+    let (shares, others) = shares(&table, ALL).await;
+    let named: u64 = shares.values().sum();
+    assert!((sizes.data_bytes..=sizes.data_bytes + partitions.len() as u64).contains(&(named + others)));
+    for (key, share) in &shares {
+        let p = partitions.iter().find(|p| p.key == *key).expect("a partition");
+        assert_eq!(*share, table.partition_bytes(p.token, key).await.unwrap(), "{key:?}");
+    }
+    let frames = partitions.iter().filter(|p| !shares.contains_key(&p.key));
+    for p in frames {
+        let bytes = table.partition_bytes(p.token, &p.key).await.unwrap();
+        assert!(bytes <= others, "one that is not named is within a frame: {bytes}");
+    }
+    let some = tokens(rng, partitions);
+    let within = partitions.iter().filter(|p| some.contains(&p.token));
+    let expected: Vec<_> = within.filter_map(|p| Some((&p.key, shares.get(&p.key)?))).collect();
+    let (of_some, _) = self::shares(&table, some.clone()).await;
+    let mut found: Vec<_> = of_some.iter().collect();
+    found.sort_by_key(|(key, _)| partitions.iter().position(|p| p.key == **key));
+    assert_eq!(found, expected, "{some:?}");
     table.close().await.unwrap();
 }
 
