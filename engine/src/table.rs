@@ -6,6 +6,7 @@ use compaction::{Epoch, EpochShare, Epochs, Strategy};
 use memtable::Memtable;
 use model::{ColumnId, Columns, Deletion, KeySeed, MutationRef, Schema, TableId, Token};
 use runtime::Break;
+use runtime::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -39,6 +40,16 @@ pub(crate) struct Marks {
     pub damaged: Cell<bool>,
     /// A compaction has it.
     pub busy: Cell<bool>,
+    /// It could not be read: until then it is left alone.
+    pub rests_until: Cell<Option<Instant>>,
+}
+
+impl Marks {
+    /// Whether a compaction may take it.
+    pub fn is_free(&self) -> bool {
+        let rests = self.rests_until.get().is_some_and(|until| Instant::now() < until);
+        !self.busy.get() && !self.damaged.get() && !rests
+    }
 }
 
 impl LiveFile {

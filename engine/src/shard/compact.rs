@@ -9,8 +9,8 @@
 //!
 //! What somebody has asked for ([`Store::compact`](crate::Store::compact)) is done before what the strategies want.
 //!
-//! What goes wrong leaves the store as it is: a damaged input is left alone from then on, and named; a failed manifest edit poisons the
-//! shard, because it may have happened.
+//! What goes wrong leaves the store as it is: a damaged input is left alone from then on, and named, one that cannot be read for a while; a
+//! failed manifest edit poisons the shard, because it may have happened.
 
 use super::major::Major;
 use super::{Shard, add};
@@ -27,7 +27,7 @@ use compaction::{
 };
 use model::{Columns, Fragment, PurgeRule, TableId, Token};
 use runtime::disk;
-use runtime::time::timeout;
+use runtime::time::{Instant, timeout};
 use runtime::{Break, ShardId, TaskClass};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -129,6 +129,10 @@ impl Shard {
                         tracing::error!(shard = self.id.0, table, %error, "a table file is damaged: it is kept and left alone; restore it from a backup");
                         continue;
                     }
+                    if self.let_rest(&task.inputs, &error) {
+                        tracing::warn!(shard = self.id.0, table, %error, "a table file cannot be read: compactions leave it alone for a while");
+                        continue;
+                    }
                     tracing::warn!(shard = self.id.0, table, %error, "a compaction failed and is tried again");
                     let closing = self.close_begins.notified();
                     if self.closing.get() {
@@ -151,6 +155,18 @@ impl Shard {
             file.marks.damaged.set(true);
         }
         damaged.is_some()
+    }
+
+    /// Whether the error says that a file of the inputs could not be read; it is left alone for [`RETRY_MAX`], and others have their turn.
+    fn let_rest(&self, inputs: &[Rc<LiveFile>], error: &Error) -> bool {
+        let Error::Io { path, .. } = error else {
+            return false;
+        };
+        let unreadable = inputs.iter().find(|file| file.table.path() == path);
+        if let Some(file) = unreadable {
+            file.marks.rests_until.set(Some(Instant::now() + RETRY_MAX));
+        }
+        unreadable.is_some()
     }
 
     /// Bytes that a job may read, and thus write, for there is room for them.
@@ -308,8 +324,7 @@ impl Shard {
             late: file.record.late,
             epochs,
             deleted: file.marks.deleted.get(),
-            busy: file.marks.busy.get()
-                || file.marks.damaged.get()
+            busy: !file.marks.is_free()
                 || self.is_shared(&file.record)
                 || is_later(&file.record)
                 || taken.contains(&file.record.generation),
@@ -384,8 +399,7 @@ impl Shard {
     }
 
     fn may_divide(&self, file: &LiveFile) -> bool {
-        let free = !file.marks.busy.get() && !file.marks.damaged.get();
-        free && self.is_shared(&file.record) && file.record.is_counted_by(self.id.0, self.count)
+        file.marks.is_free() && self.is_shared(&file.record) && file.record.is_counted_by(self.id.0, self.count)
     }
 
     /// Does a task.

@@ -154,3 +154,59 @@ fn damaged() {
     );
     assert!(disk.read_file(path) == Some(bytes), "as it was found");
 }
+
+/// Found in review: the job with the file was the smallest, failed, and was the smallest again.
+#[test]
+fn an_input_that_cannot_be_read_keeps_no_other_from_being_compacted() {
+    let _whole = whole();
+    let mut sim = simulator(2, 1);
+    let disk = sim.disk();
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, schema) = open(handle.clone(), config(), &AT_REST).await;
+        let mut other = chat();
+        other.name = "other".to_owned();
+        other.options = compacts_by(&AT_REST);
+        let other = store.create_table(other, true).await.expect("made");
+        for timestamp in 1..=2 {
+            for id in 1..=20 {
+                let write = message(&other, 1, id, timestamp, &"x".repeat(200));
+                store.apply(write).await.expect("written");
+            }
+            let write = message(&schema, 1, 1, timestamp, "x");
+            store.apply(write).await.expect("written");
+            store.flush().await.expect("flushed");
+        }
+        let named = manifest_of(&disk).files;
+        let bad = named
+            .values()
+            .find(|file| file.table == schema.id)
+            .expect("flushed")
+            .generation;
+        store.close().await.expect("closed");
+        let store = Store::open_on(handle, config()).await.expect("opens");
+        disk.fail_next("read", &format!("{bad:012}.sst"), u64::MAX, 5);
+        for name in ["messages", "other"] {
+            let options = model::Alteration::Options(compacts_by(&AT_REST[..2]));
+            store.alter_table("chat", name, vec![options]).await.expect("altered");
+        }
+        let tables = async || {
+            done(&store)
+                .await
+                .into_iter()
+                .map(|done| done.table)
+                .collect::<Vec<_>>()
+        };
+        client_sleep(Duration::from_secs(1800)).await;
+        assert_eq!(tables().await, ["chat.other"]);
+        let failures = store.statistics().await.expect("open")[0].compaction_failures;
+        assert!((2..20).contains(&failures), "tried again now and then: {failures}");
+        disk.clear_failures();
+        client_sleep(Duration::from_secs(1800)).await;
+        assert_eq!(tables().await, ["chat.other", "chat.messages"]);
+        for schema in [&schema, &other] {
+            assert!(!history(&store, schema, 1, 30).await.is_empty());
+        }
+        store.close().await.expect("closed");
+    });
+}
