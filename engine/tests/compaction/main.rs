@@ -14,6 +14,7 @@ mod gone;
 mod levels;
 mod purge;
 mod shards;
+mod threshold;
 mod tiered;
 
 use common::{chat, history};
