@@ -14,7 +14,7 @@
 //!    merged by this rule, so that the import does not rewrite it for each quarter that it grows by.
 //! 4. If they are due only with its shares of mixed units, those are *split*: each epoch that is due or has a MiB gets a late
 //!    file of its own, the rest stays together. 3 follows. A mixed unit is split only if a twentieth of it is due.
-//! 5. **Late units** are tiered by size: those of each closed epoch, the mixed ones; `open_threshold` at a time those of an epoch that is
+//! 5. **Late units** are tiered by size, those below 4 MiB as one: those of each closed epoch, the mixed ones; `open_threshold` at a time those of an epoch that is
 //!    being imported, `min_threshold` the others.
 //!
 //! Why splitting is apart from merging: `docs/decisions/0006-late-data-are-split-before-they-are-merged.md`. The twentieth bounds what
@@ -24,10 +24,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::options::{Options, TimeTiered};
+use crate::options::{Options, Tiers, TimeTiered};
 use crate::unit::{Unit, job, merge};
 use crate::{Epoch, Job, JobKind, Now, Output, size_tiered};
 
+/// Late files below this size are of one size, bytes: with `min_sstable_size` each would be merged with all before it.
+const LATE_SIZE_MIN: u64 = 4 << 20;
 /// A share of a mixed unit gets a file of its own from this size on, bytes.
 const OWN_FILE_BYTES_MIN: u64 = 1 << 20;
 /// A mixed unit is split if one part in so many is due.
@@ -124,6 +126,10 @@ pub(crate) fn jobs(units: &[Unit<'_>], tiered: &TimeTiered, options: &Options, n
     let open_min = tiered
         .open_threshold
         .clamp(options.min_threshold, options.max_threshold);
+    let late_by_size = Tiers {
+        min_sstable_size: tiered.tiers.min_sstable_size.min(LATE_SIZE_MIN),
+        ..tiered.tiers.clone()
+    };
     let (mut tiers, mut settle, mut late, mut late_tiers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for state in open.into_values().rev() {
         let units = state.settled.into_iter().chain(state.late).collect();
@@ -141,12 +147,12 @@ pub(crate) fn jobs(units: &[Unit<'_>], tiered: &TimeTiered, options: &Options, n
         let min = if imported { open_min } else { options.min_threshold };
         late_tiers.extend(size_tiered::of(
             units.to_vec(),
-            &tiered.tiers,
+            &late_by_size,
             (min, options.max_threshold),
         ));
     }
     let split = splitting(&closed, &mixed, tiered, options);
-    late_tiers.extend(size_tiered::of(mixed, &tiered.tiers, thresholds));
+    late_tiers.extend(size_tiered::of(mixed, &late_by_size, thresholds));
     let split = split.into_iter().collect();
     [tiers, settle, late, split, late_tiers].concat()
 }

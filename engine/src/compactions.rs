@@ -9,7 +9,7 @@ use std::fmt;
 /// Why files were compacted.
 ///
 /// [`CompactionRecord`] has it as a field.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum CompactionKind {
     /// Files of one size became one.

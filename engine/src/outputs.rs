@@ -33,6 +33,8 @@ struct Target<'a> {
     writing: Option<Writing<'a>>,
     /// The run of its files so far.
     run: Option<u64>,
+    /// First token of the file that it is at.
+    from: i64,
 }
 
 struct Writing<'a> {
@@ -72,6 +74,7 @@ impl<'a> Outputs<'a> {
             run: kind.run,
             kind,
             writing: None,
+            from: i64::MIN,
         };
         Outputs {
             shard,
@@ -109,11 +112,11 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Completes the file that a target is at, if it is at one.
+    /// Completes the file that a target is at, if it is at one: it has the tokens up to `to`, and the next one those behind them.
     ///
     /// # Errors
     /// The file is gone.
-    pub async fn seal(&mut self, target: usize) -> Result<()> {
+    pub async fn seal(&mut self, target: usize, to: i64) -> Result<()> {
         let of = &mut self.targets[target];
         let Some(mut writing) = of.writing.take() else {
             return Ok(());
@@ -132,9 +135,13 @@ impl<'a> Outputs<'a> {
         }
         let summary = writing.writer.seal().await?;
         let run = match of.kind {
-            Kind { is_run: true, .. } => Some(*of.run.get_or_insert(writing.generation)),
+            // One that is alone needs no run.
+            Kind { is_run: true, .. } if to < i64::MAX || of.run.is_some() => {
+                Some(*of.run.get_or_insert(writing.generation))
+            }
             Kind { run, .. } => run,
         };
+        let token_first = std::mem::replace(&mut of.from, to.saturating_add(1));
         self.bytes += summary.file_bytes;
         self.written.push(FileRecord {
             table: self.table,
@@ -142,8 +149,8 @@ impl<'a> Outputs<'a> {
             shards: self.shard.count(),
             generation: writing.generation,
             bytes: summary.file_bytes,
-            token_first: i64::MIN,
-            token_last: i64::MAX,
+            token_first,
+            token_last: to,
             run,
             late: of.kind.late,
             created_s: runtime::time::unix_seconds(),
@@ -151,7 +158,7 @@ impl<'a> Outputs<'a> {
         Ok(())
     }
 
-    /// Completes all files.
+    /// Completes all files, each the last of its target.
     ///
     /// # Errors
     /// Others may be left: they are to be abandoned.
@@ -160,7 +167,20 @@ impl<'a> Outputs<'a> {
             self.shard.note_large(self.table, self.definition, large);
         }
         for target in 0..self.targets.len() {
-            self.seal(target).await?;
+            self.seal(target, i64::MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes each file that has reached so many bytes; what follows has larger tokens than `to`.
+    ///
+    /// # Errors
+    /// As [`seal_all`](Self::seal_all).
+    pub async fn seal_from(&mut self, bytes: u64, to: i64) -> Result<()> {
+        for target in 0..self.targets.len() {
+            if self.open_bytes(target) >= bytes {
+                self.seal(target, to).await?;
+            }
         }
         Ok(())
     }

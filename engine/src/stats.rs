@@ -1,7 +1,9 @@
 //! Figures of a store.
 
+use crate::compactions::CompactionKind;
 use crate::hot::Hottest;
 use commitlog::Latency;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What one shard has done since the store was opened, and what it holds.
@@ -56,6 +58,8 @@ pub struct ShardStatistics {
     pub compaction_purged: u64,
     /// Bytes of the files that are to be compacted.
     pub compaction_backlog_bytes: u64,
+    /// Bytes written by compactions that have ended, by kind.
+    pub compaction_written_by_kind: BTreeMap<CompactionKind, u64>,
     /// Memory of the memtables, bytes.
     pub memtable_bytes: u64,
     /// Sstables.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Add;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -105,7 +106,25 @@ pub(crate) fn real_thread_cpu_ns() -> u64 {
 
 pub(crate) fn real_unix_micros() -> i64 {
     let spec = read_clock(libc::CLOCK_REALTIME);
-    spec.tv_sec * 1_000_000 + spec.tv_nsec / 1000
+    spec.tv_sec * 1_000_000 + spec.tv_nsec / 1000 + AHEAD_MICROS.load(Ordering::Relaxed)
+}
+
+/// How far this process's wall clock is ahead of the machine's.
+static AHEAD_MICROS: AtomicI64 = AtomicI64::new(0);
+
+/// Sets the wall clock of this process ahead of the machine's by at least so much, so that a benchmark lives through weeks in minutes.
+/// It never goes back, and sleeps and timeouts know nothing of it. Simulated shards have a clock of their own.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let before = scrollback_runtime::time::unix_seconds();
+/// scrollback_runtime::time::set_ahead(Duration::from_secs(1000));
+/// assert!(scrollback_runtime::time::unix_seconds() >= before + 1000);
+/// ```
+pub fn set_ahead(by: Duration) {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    AHEAD_MICROS.fetch_max(micros, Ordering::Relaxed);
 }
 
 /// Waits for so long, in ticks of 5 ms.

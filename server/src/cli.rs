@@ -421,6 +421,8 @@ pub enum Bench {
     Recovery(Workload),
     /// Durable inserts and pages just after a store was opened with another number of shards, beside later ones.
     Reshard(BenchReshard),
+    /// Weeks of a skewed load in minutes: what is written and kept on disk for it, by cause, and a plot of it.
+    Compaction(BenchCompaction),
 }
 
 /// What all workloads take.
@@ -466,6 +468,53 @@ pub struct BenchIngest {
     /// Flush everything to table files within the measured time.
     #[arg(long)]
     pub flush: bool,
+}
+
+/// `bench compaction`
+#[derive(Args, Debug)]
+pub struct BenchCompaction {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// How the files of messages are compacted.
+    #[arg(long, value_enum, default_value_t = Strategy::TimeTiered)]
+    pub strategy: Strategy,
+    /// Days that the load lasts, by the clock that the store sees.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Channels.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub channels: u32,
+    /// The exponent of Zipf's law by which channels are chosen; 0: all alike.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub skew: f64,
+    /// Messages in one write.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub group: u32,
+    /// Percent of the messages that arrive late, half of them within an epoch, the others at any time after they were written.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub late: u32,
+    /// Percent of the messages that are edited or deleted in the end, as many the one as the other.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub changed: u32,
+    /// Hours of an epoch, and of a bucket.
+    #[arg(long, value_name = "N", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    pub epoch_hours: u32,
+    /// Where the plot goes, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+/// How files are compacted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Strategy {
+    /// By size, as Cassandra does by default.
+    SizeTiered,
+    /// By the time of the messages' ids.
+    TimeTiered,
+    /// By the time at which they were written.
+    TimeWindow,
+    /// Not at all.
+    None,
 }
 
 /// `bench get`

@@ -126,8 +126,9 @@ settings! {
     block_bytes: usize = 16 << 10,
     /// Whether table files are compacted in the background, as each table's `compaction` option says. Default: true.
     compaction: bool = true,
-    /// A compaction's file ends with the partition with which it reaches this size, 4 KiB to 1 TiB. Default 128 MiB.
-    fragment_bytes: u64 = 128 << 20,
+    /// A table file ends with the partition with which it reaches this size, 4 KiB to 1 TiB, so that a later compaction gives its
+    /// space back bit by bit; of a large compaction with the one with which it has a sixteenth of the whole. Default 16 MiB.
+    fragment_bytes: u64 = 16 << 20,
     /// A partition of which a flush or a compaction writes so much, before compression, is told in the log and remembered:
     /// `scrollback compaction-stats` shows it. Default 100 MiB, minimum 1.
     large_partition_bytes: u64 = 100 << 20,

@@ -43,6 +43,9 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 const LARGE_PARTITION_BYTES: u64 = 16 << 20;
 /// Where partitions have so many bytes on average, the size of each is looked up.
 const LOOKED_UP_BYTES: u64 = 64 << 10;
+/// A job that is not small has so many fragments, of at most so many bytes.
+const FRAGMENTS: u64 = 16;
+const FRAGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Jobs that are looked at for the backlog.
 const BACKLOG_JOBS: usize = 16;
 /// Compactions that are remembered.
@@ -426,6 +429,7 @@ impl Shard {
             }
             history.push_back(running.record());
         }
+        *self.compaction_written.borrow_mut().entry(task.kind).or_default() += running.written_bytes.get();
         add(&self.counters.compaction_read_bytes, running.read_bytes.get());
         add(&self.counters.compaction_written_bytes, running.written_bytes.get());
         self.compaction_wanted.notify_all();
@@ -506,7 +510,7 @@ impl Shard {
         let (routes, kinds) = self.outputs_of(job, &definition, &task.inputs);
         let is_cut = routes.targets() == 1;
         let estimate = match is_cut {
-            true => task.bytes.min(self.config.fragment_bytes),
+            true => task.bytes.min(self.fragment_bytes(task.bytes)),
             false => 0,
         };
         let row_bytes = task.table.row_bytes();
@@ -523,7 +527,7 @@ impl Shard {
             },
             rest: routes.rest(),
             running,
-            from: i64::MIN,
+            fragment_bytes: self.fragment_bytes(task.bytes),
             faults_seen: self.dir_faults.load(Ordering::Acquire),
         };
         let done = merging.run(routes, is_cut, &mut outputs).await;
@@ -531,6 +535,12 @@ impl Shard {
             outputs.abandon().await;
         }
         done
+    }
+
+    /// Where a job's fragments end, bytes: a large one has sixteen or so, for each of them costs memory and a file that is open.
+    fn fragment_bytes(&self, job_bytes: u64) -> u64 {
+        let least = self.config.fragment_bytes;
+        (job_bytes / FRAGMENTS).min(FRAGMENT_BYTES_MAX).max(least)
     }
 
     /// What a job's outputs are.
@@ -775,8 +785,8 @@ struct Merging<'a> {
     epochs: &'a [Epoch],
     rest: usize,
     running: &'a Rc<RunningCompaction>,
-    /// First token of the fragment that is being written.
-    from: i64,
+    /// Where a fragment ends, bytes.
+    fragment_bytes: u64,
     faults_seen: u64,
 }
 
@@ -808,7 +818,7 @@ impl Merging<'_> {
             if let Some((before, was_large)) = last
                 && is_cut
                 && before < token
-                && (is_large || was_large || outputs.open_bytes(0) >= self.shard.config.fragment_bytes)
+                && (is_large || was_large || outputs.open_bytes(0) >= self.fragment_bytes)
             {
                 self.publish(outputs, token.0 - 1).await?;
             }
@@ -868,11 +878,10 @@ impl Merging<'_> {
 
     /// Makes what was written part of the store, and takes tokens up to `to` from the inputs.
     async fn publish(&mut self, outputs: &mut Outputs<'_>, to: i64) -> std::result::Result<(), NotAdded> {
-        outputs.seal_all().await?;
-        let mut files = outputs.open_sealed().await?;
-        for file in &mut files {
-            (file.record.token_first, file.record.token_last) = (self.from, to);
+        for target in 0..=self.rest {
+            outputs.seal(target, to).await?;
         }
+        let files = outputs.open_sealed().await?;
         let mut changes = Vec::new();
         // As they are now: earlier fragments have narrowed them.
         for file in self.table.files.borrow().iter() {
@@ -903,7 +912,6 @@ impl Merging<'_> {
             .exchange(self.table, files, &changes, self.faults_seen)
             .await?;
         self.faults_seen = self.shard.dir_faults.load(Ordering::Acquire);
-        self.from = to.saturating_add(1);
         Ok(())
     }
 }

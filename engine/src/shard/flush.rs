@@ -1,6 +1,6 @@
 //! Flush: a sealed memtable becomes an sstable.
 //!
-//! 1. The memtable streams into a new file, or into several ([`Routes`]); each is synced and cut to its size.
+//! 1. The memtable streams into a new file, or into several ([`Routes`], fragments); each is synced and cut to its size.
 //! 2. The log is durable up to the memtable's end (it always is, but in periodic mode).
 //! 3. The directory is synced: the file's name is durable.
 //! 4. One manifest edit adds the files, raises "flushed up to" and the log's floor.
@@ -246,11 +246,11 @@ impl Shard {
             shard: self.id.0,
             late: late && target == routes.rest(),
             shadows: late && target == routes.rest(),
-            is_run: false,
+            is_run: true,
             run: None,
         };
         let kinds: Vec<Kind> = (0..routes.targets()).map(kind).collect();
-        let estimate = sealed.bytes as u64 / kinds.len() as u64;
+        let estimate = (sealed.bytes as u64 / kinds.len() as u64).min(self.config.fragment_bytes);
         let mut outputs = Outputs::new(self, table.id, definition, kinds, estimate, table.row_bytes());
         let written = async {
             let covered = self.write_memtable(table, sealed, routes, &mut outputs, stage).await?;
@@ -333,10 +333,16 @@ impl Shard {
         let everything = Slice::all();
         let rest = routes.rest();
         let mut router = Router::new(routes);
-        let mut looked_up = 0;
+        let (mut looked_up, mut last) = (0, None);
+        // An epoch settles out of all its flushes at once: their space comes back bit by bit. Elsewhere what is merged first is little.
+        let is_cut = table.definition().epochs.is_some();
         let mut partition = sealed.memtable.borrow().next_partition(None);
         while let Some(found) = partition {
             let (token, key, deletion) = (found.token(), found.key(), found.deletion());
+            if is_cut && last.is_some_and(|last| last < token) {
+                outputs.seal_from(self.config.fragment_bytes, token.0 - 1).await?;
+            }
+            last = Some(token);
             router.partition(token, key, deletion, &[], outputs).await?;
             if !deletion.is_live() && looked_up < LOOKUPS_MAX {
                 looked_up += 1;

@@ -22,7 +22,7 @@ pub(crate) use compact::shares_of;
 pub(crate) use recover::{Boot, Recovered};
 
 use crate::cache::RowCache;
-use crate::compactions::{CompactionRecord, RunningCompaction};
+use crate::compactions::{CompactionKind, CompactionRecord, RunningCompaction};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hot::Hot;
@@ -87,6 +87,7 @@ pub struct Shard {
     compaction_running: RefCell<Option<Rc<RunningCompaction>>>,
     /// The last ones, oldest first.
     compaction_history: RefCell<VecDeque<CompactionRecord>>,
+    compaction_written: RefCell<BTreeMap<CompactionKind, u64>>,
     /// Bytes of all files that are to be compacted.
     compaction_backlog: Cell<u64>,
     /// Tables of which all is to be compacted.
@@ -306,6 +307,7 @@ impl Shard {
             compaction_written_bytes: self.counters.compaction_written_bytes.get(),
             compaction_purged: self.counters.compaction_purged.get(),
             compaction_backlog_bytes: self.compaction_backlog.get(),
+            compaction_written_by_kind: self.compaction_written.borrow().clone(),
             memtable_bytes: self.memory.get() as u64,
             sstables: files.len() as u64,
             sstable_bytes: files.iter().map(|file| file.bytes_in_force()).sum(),

@@ -118,6 +118,7 @@ impl Shard {
             compaction_idle: Notify::new(),
             compaction_running: RefCell::default(),
             compaction_history: RefCell::default(),
+            compaction_written: RefCell::default(),
             compaction_backlog: Cell::new(0),
             majors: super::Majors::default(),
             large_partitions: RefCell::default(),

@@ -309,7 +309,10 @@ mod tests {
             let by_table = (ttl_s > 0).then_some(NOW_S + ttl_s);
             for (named, ends) in [(None, by_table), (Some(NEVER), None), (Some(7), Some(7))] {
                 let known = layout.known(&drawn(named), NOW_S).expect("something is said");
-                let expected = drawn(ends);
+                let expected = Change {
+                    at_s: NOW_S,
+                    ..drawn(ends)
+                };
                 assert_eq!(*known, expected, "options {options}, named {named:?}");
             }
         }
