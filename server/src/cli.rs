@@ -48,6 +48,10 @@ pub enum Command {
     Window(Window),
     Stats(Stats),
     Top(Top),
+    Compact(Compact),
+    Flush(Flush),
+    CompactionStats(CompactionStats),
+    DiskUsage(DiskUsage),
     Check(Check),
     Snapshot(Snapshot),
     Backup(Backup),
@@ -311,6 +315,75 @@ pub struct Top {
     /// Milliseconds between two looks.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub interval_ms: u64,
+}
+
+/// Compact all of a table, or of all tables: what was deleted or has ended goes for good, if its grace has passed.
+///
+/// It is seldom needed: a store compacts by itself what is worth it. All that is in memory is flushed; then the files of a
+/// table become one on each shard, or one for each epoch or window, as its option `compaction` says. It reads and writes all
+/// of the table. Readers and writers go on.
+///
+/// A running store is asked through the socket in its directory, and does it whether or not this command waits. A closed one
+/// is opened for it.
+///
+///   scrollback compact --data ./chat --table messages.messages --wait
+///
+/// With --format jsonl: {"begun":true,"running":true} at once or, when it is done,
+/// {"compacted":true,"running":true,"sstables_before":N,"sstable_bytes_before":N,"sstables":N,"sstable_bytes":N}, of the whole store.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Compact {
+    #[command(flatten)]
+    pub data: Data,
+    /// Only this table.
+    #[arg(long, value_name = "KEYSPACE.TABLE")]
+    pub table: Option<String>,
+    /// Return when it is done, and show how far it is. Of a closed store it always does.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Write what is in memory to table files.
+///
+/// Nothing needs it to be safe: what was acknowledged is in the log. A running store is asked through the socket in its
+/// directory; a closed one is opened, and has nothing in memory when it is closed again.
+/// With --format jsonl: {"flushed":true,"running":true}.
+#[derive(Args, Debug)]
+pub struct Flush {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// Show what is being compacted and how far it is, what waits, what was done, and large partitions.
+///
+/// What was done, and partitions that were large when they were written (above large_partition_bytes, or with more tombstones
+/// than large_partition_tombstones), are remembered since the store was opened: ask the one that runs.
+///
+///   scrollback compaction-stats --data ./chat
+///
+/// With --format jsonl an object for each shard, {"shard":0,"running":{…},"asked":["…"],"waiting_jobs":N,"waiting_bytes":N,
+/// "history":[…],"large_partitions":[…]}, and at last {"shards":N,"running":true}: whether the store runs.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct CompactionStats {
+    #[command(flatten)]
+    pub data: Data,
+}
+
+/// Show what lies on the disk: by table, by epoch, the largest channels and partitions.
+///
+/// It reads the indexes of all table files. Rows, partitions and tombstones that stand in several files count several times.
+/// Sizes are those of the files, compressed.
+///
+///   scrollback disk-usage --data ./chat
+///
+/// With --format jsonl an object for each table, {"table":"…","files":N,"bytes":N,…,"epochs":[{"first_ms":N,"bytes":N}],
+/// "largest_partitions":[{"key":"0x…","bytes":N}],…}, and at last {"tables":N,"files":N,"bytes":N}.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct DiskUsage {
+    #[command(flatten)]
+    pub data: Data,
 }
 
 /// Make a snapshot: everything that was acknowledged before it, in snapshots/NAME below the store's directory.

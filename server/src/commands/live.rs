@@ -118,7 +118,7 @@ impl Live {
 }
 
 /// A partition for people: of messages, its channel and its bucket.
-fn partition(table: &str, key: &str) -> String {
+pub fn partition(table: &str, key: &str) -> String {
     let digits = key.strip_prefix("0x").unwrap_or(key);
     let number = |at: std::ops::Range<usize>| i64::from_str_radix(digits.get(at)?, 16).ok();
     match (table, digits.len(), number(4..20), number(26..34)) {

@@ -6,6 +6,7 @@ pub mod check;
 mod fragment;
 pub mod history;
 mod live;
+pub mod operate;
 pub mod snapshot;
 pub mod sstable;
 pub mod stats;

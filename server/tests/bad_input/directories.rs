@@ -6,9 +6,10 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
     process::{Command, Output, Stdio},
+    thread,
 };
 
 /// The status of a script that could not mount what it needs.
@@ -75,6 +76,9 @@ fn directories_that_are_no_store() {
         rows.push(row(1, says, ["channels", "--data", text(data)]));
         rows.push(row(1, says, ["stats", "--data", text(data)]));
         rows.push(row(1, says, ["check", "--data", text(data)]));
+        for command in ["compact", "flush", "compaction-stats", "disk-usage"] {
+            rows.push(row(1, says, [command, "--data", text(data)]));
+        }
         let message = ["--channel", "#c", "--author", "a", "--content", "x"];
         rows.push(row(1, says, [&["send", "--data", text(data)], &message[..]].concat()));
     }
@@ -135,8 +139,50 @@ fn a_store_that_is_open_elsewhere() {
     ] {
         row(1, "is in use by another process", args).check();
     }
+    // Without its socket it cannot be asked either.
+    rename(&store.join("statistics.sock"), &store.join("aside.sock"));
+    for command in ["compact", "flush", "compaction-stats", "disk-usage"] {
+        let says = "is in use by another process";
+        row(1, says, [command, "--data", text(&store)]).check();
+        let says = "it could not be asked: it has no statistics.sock";
+        row(1, says, [command, "--data", text(&store)]).check();
+    }
     other.kill().unwrap();
     other.wait().unwrap();
+    assert_eq!(history(&store, "#c"), whole);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a thread of a test, outside every shard")]
+fn sockets_that_no_store_answers_on() {
+    let folder = folder("bad-sockets-");
+    let (store, _) = closed_store(folder.path(), "store");
+    let whole = history(&store, "#c");
+    let socket = store.join("statistics.sock");
+    // Somebody listens, and says nothing.
+    let silent = UnixListener::bind(&socket).unwrap();
+    let says = "nobody answers; if no store runs there, remove this file";
+    row(1, says, ["flush", "--data", text(&store)]).check();
+    drop(silent);
+    crate::common::remove(&socket);
+    // Somebody says something else.
+    let other = UnixListener::bind(&socket).unwrap();
+    let answers = thread::spawn(move || {
+        for peer in other.incoming().take(2) {
+            let mut peer = BufReader::new(peer.unwrap());
+            peer.read_line(&mut String::new()).unwrap();
+            peer.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        }
+    });
+    let says = "is no store of this version";
+    row(1, says, ["flush", "--data", text(&store)]).check();
+    row(1, says, ["disk-usage", "--data", text(&store)]).check();
+    answers.join().unwrap();
+    // Nobody listens any more: it is as if it were not there.
+    assert_eq!(
+        crate::common::stdout_of(["flush", "--data", text(&store)]),
+        "{\"flushed\":true,\"running\":false}\n"
+    );
     assert_eq!(history(&store, "#c"), whole);
 }
 

@@ -136,6 +136,30 @@ fn bad_arguments() {
         "--content",
     ]
     .map(OsString::from);
+    for name in [
+        "",
+        "messages",
+        "messages.",
+        "messages.none",
+        "nope.messages",
+        "messages.messages.x",
+        "a\nb",
+    ] {
+        let says = "; there are messages.messages, ";
+        let args = ["compact", "--data", store_arg, "--table", name];
+        rows.push(row(1, says, args));
+        rows.push(row(1, "there is no table ", args));
+    }
+    rows.push(row(
+        2,
+        "unexpected argument '--table'",
+        ["flush", "--data", store_arg, "--table", "messages.messages"],
+    ));
+    rows.push(row(
+        2,
+        "a value is required for '--table",
+        ["compact", "--data", store_arg, "--table"],
+    ));
     rows.extend([
         row(
             1,
