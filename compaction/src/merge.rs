@@ -39,6 +39,8 @@ pub struct Merger {
     at: Vec<Place>,
     /// Whether range deletions may cover rows of one input alone.
     has_ranges: bool,
+    /// Read from inputs that have come to their end.
+    ended_bytes: u64,
     progress: MergeProgress,
     scratch: Vec<u8>,
     steps: u32,
@@ -52,6 +54,7 @@ enum Place {
     Ahead,
     /// It has the present partition.
     Present,
+    /// It goes.
     End,
 }
 
@@ -68,6 +71,7 @@ impl Merger {
             at: vec![Place::Taken; scans.len()],
             scans,
             has_ranges,
+            ended_bytes: 0,
             progress: MergeProgress::default(),
             scratch: Vec::new(),
             steps: 0,
@@ -81,7 +85,7 @@ impl Merger {
 
     /// Bytes read so far.
     pub fn device_bytes(&self) -> u64 {
-        self.scans.iter().map(Scan::device_bytes).sum()
+        self.ended_bytes + self.scans.iter().map(Scan::device_bytes).sum::<u64>()
     }
 
     /// Goes to the next partition of all inputs. False at the end. What was not [given](Self::give) of the present one is left out.
@@ -95,6 +99,13 @@ impl Merger {
                     true => Place::Ahead,
                     false => Place::End,
                 };
+            }
+        }
+        // What is at its end is closed: its space may come back before the merge ends.
+        for at in (0..self.scans.len()).rev() {
+            if self.at[at] == Place::End {
+                self.ended_bytes += self.scans.remove(at).device_bytes();
+                self.at.remove(at);
             }
         }
         let ahead = || self.scans.iter().zip(&self.at).filter(|(_, at)| **at == Place::Ahead);

@@ -59,6 +59,7 @@ pub(crate) struct Outputs<'a> {
     /// The partition that is being written.
     partition: Counted,
     limits: Limits,
+    ends_with_the_shard: bool,
 }
 
 impl<'a> Outputs<'a> {
@@ -87,6 +88,15 @@ impl<'a> Outputs<'a> {
             bytes: 0,
             partition: Counted::default(),
             limits: shard.large_limits(),
+            ends_with_the_shard: false,
+        }
+    }
+
+    /// A shard that closes does not wait for these: [`Error::Closed`] then.
+    pub fn ending_with_the_shard(self) -> Self {
+        Outputs {
+            ends_with_the_shard: true,
+            ..self
         }
     }
 
@@ -248,6 +258,9 @@ impl Sink for Outputs<'_> {
     type Error = Error;
 
     async fn append(&mut self, target: usize, fragment: Fragment<'_>) -> Result<()> {
+        if self.ends_with_the_shard {
+            self.shard.check_goes_on()?;
+        }
         if self.targets[target].writing.is_none() {
             self.begin(target).await?;
         }

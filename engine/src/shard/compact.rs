@@ -20,7 +20,7 @@ use crate::manifest::state::{Edit, FileRecord};
 use crate::node::NotAdded;
 use crate::outputs::{Kind, Outputs};
 use crate::store::on_shard;
-use crate::table::{Change, Definition, LiveFile, TableState};
+use crate::table::{Change, Definition, LiveFile, Marks, TableState};
 use compaction::{
     Epoch, EpochShare, File, FileId, Job, JobKind, Merger, Now, Output, Router, Routes, RunId, Sink, major_job,
     next_job,
@@ -30,6 +30,7 @@ use runtime::disk;
 use runtime::time::{Instant, timeout};
 use runtime::{Break, ShardId, TaskClass};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -60,7 +61,25 @@ struct Task {
     kind: CompactionKind,
     work: Work,
     bytes: u64,
-    inputs: Vec<Rc<LiveFile>>,
+    inputs: Vec<Input>,
+}
+
+/// A file that a job has. The file itself is not held: it is closed as soon as nothing of it is in force, and its space comes back.
+#[derive(Clone)]
+struct Input {
+    record: FileRecord,
+    path: PathBuf,
+    marks: Rc<Marks>,
+}
+
+impl Input {
+    fn new(file: &Rc<LiveFile>) -> Input {
+        Input {
+            record: file.record.clone(),
+            path: file.table.path().to_owned(),
+            marks: Rc::clone(&file.marks),
+        }
+    }
 }
 
 enum Work {
@@ -71,18 +90,18 @@ enum Work {
 }
 
 /// Marks the inputs of a job, for as long as it lives.
-struct Busy<'a>(&'a [Rc<LiveFile>]);
+struct Busy<'a>(&'a [Input]);
 
 impl<'a> Busy<'a> {
-    fn mark(inputs: &'a [Rc<LiveFile>]) -> Busy<'a> {
-        inputs.iter().for_each(|file| file.marks.busy.set(true));
+    fn mark(inputs: &'a [Input]) -> Busy<'a> {
+        inputs.iter().for_each(|input| input.marks.busy.set(true));
         Busy(inputs)
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.iter().for_each(|file| file.marks.busy.set(false));
+        self.0.iter().for_each(|input| input.marks.busy.set(false));
     }
 }
 
@@ -149,11 +168,11 @@ impl Shard {
     }
 
     /// Whether the error names a file of the inputs, which is no input from then on.
-    fn mark_damaged(&self, inputs: &[Rc<LiveFile>], error: &Error) -> bool {
+    fn mark_damaged(&self, inputs: &[Input], error: &Error) -> bool {
         let Error::Corrupt { path, .. } = error else {
             return false;
         };
-        let damaged = inputs.iter().find(|file| file.table.path() == path);
+        let damaged = inputs.iter().find(|input| input.path == *path);
         if let Some(file) = damaged {
             file.marks.damaged.set(true);
         }
@@ -161,11 +180,11 @@ impl Shard {
     }
 
     /// Whether the error says that a file of the inputs could not be read; it is left alone for [`RETRY_MAX`], and others have their turn.
-    fn let_rest(&self, inputs: &[Rc<LiveFile>], error: &Error) -> bool {
+    fn let_rest(&self, inputs: &[Input], error: &Error) -> bool {
         let Error::Io { path, .. } = error else {
             return false;
         };
-        let unreadable = inputs.iter().find(|file| file.table.path() == path);
+        let unreadable = inputs.iter().find(|input| input.path == *path);
         if let Some(file) = unreadable {
             file.marks.rests_until.set(Some(Instant::now() + RETRY_MAX));
         }
@@ -208,7 +227,7 @@ impl Shard {
             let files = Rc::clone(&table.files.borrow());
             let shared = files.iter().find(|file| self.divides(file));
             let mut taken = BTreeSet::new();
-            let mut consider = |work, kind, bytes, inputs: Vec<Rc<LiveFile>>| {
+            let mut consider = |work, kind, bytes, inputs: Vec<Input>| {
                 backlog += bytes;
                 all += 1;
                 if smallest.as_ref().is_none_or(|task| bytes < task.bytes) {
@@ -226,7 +245,7 @@ impl Shard {
                     Work::Divide,
                     CompactionKind::Divide,
                     file.record.bytes,
-                    vec![Rc::clone(file)],
+                    vec![Input::new(file)],
                 );
             }
             while jobs < BACKLOG_JOBS
@@ -234,7 +253,7 @@ impl Shard {
             {
                 jobs += 1;
                 let is_input = |file: &&Rc<LiveFile>| job.inputs.contains(&FileId(file.record.generation));
-                let inputs: Vec<_> = files.iter().filter(is_input).cloned().collect();
+                let inputs: Vec<_> = files.iter().filter(is_input).map(Input::new).collect();
                 taken.extend(job.inputs.iter().map(|id| id.0));
                 // Dropping takes no time.
                 let bytes = if job.output == Output::Nothing { 0 } else { job.bytes };
@@ -270,11 +289,16 @@ impl Shard {
         if let Some(file) = divided.find(|file| file.record.bytes <= bytes_max) {
             asked.has_divided.set(true);
             let bytes = file.record.bytes;
-            return Some(task(Work::Divide, CompactionKind::Divide, bytes, vec![Rc::clone(file)]));
+            return Some(task(
+                Work::Divide,
+                CompactionKind::Divide,
+                bytes,
+                vec![Input::new(file)],
+            ));
         }
         let job = self.next_job_of(&table, &files, &BTreeSet::new(), Some(&generations), bytes_max)?;
         let is_input = |file: &&Rc<LiveFile>| job.inputs.contains(&FileId(file.record.generation));
-        let inputs = files.iter().filter(is_input).cloned().collect();
+        let inputs = files.iter().filter(is_input).map(Input::new).collect();
         Some(task(
             Work::Job(job.clone()),
             CompactionKind::from(job.kind),
@@ -438,7 +462,7 @@ impl Shard {
 
     /// Drops files in which nothing is that anybody needs.
     async fn drop_files(self: &Rc<Self>, task: &Task) -> std::result::Result<(), NotAdded> {
-        let changes: Vec<Change> = task.inputs.iter().map(|file| gone(&file.record)).collect();
+        let changes: Vec<Change> = task.inputs.iter().map(|input| gone(&input.record)).collect();
         self.exchange(
             &task.table,
             Vec::new(),
@@ -514,12 +538,12 @@ impl Shard {
             false => 0,
         };
         let row_bytes = task.table.row_bytes();
-        let mut outputs = Outputs::new(self, task.table.id, &definition, kinds, estimate, row_bytes);
+        let mut outputs =
+            Outputs::new(self, task.table.id, &definition, kinds, estimate, row_bytes).ending_with_the_shard();
         let merging = Merging {
             shard: self,
             table: &task.table,
             definition: &definition,
-            inputs: &task.inputs,
             generations: job.inputs.iter().map(|id| id.0).collect(),
             epochs: match &job.output {
                 Output::ByEpoch(epochs) => epochs,
@@ -544,7 +568,7 @@ impl Shard {
     }
 
     /// What a job's outputs are.
-    fn outputs_of(&self, job: &Job, definition: &Definition, inputs: &[Rc<LiveFile>]) -> (Routes, Vec<Kind>) {
+    fn outputs_of(&self, job: &Job, definition: &Definition, inputs: &[Input]) -> (Routes, Vec<Kind>) {
         let run = Kind {
             shard: self.id.0,
             late: false,
@@ -609,9 +633,13 @@ impl Shard {
         };
         let kinds = owners.iter().map(kind).collect();
         let row_bytes = task.table.row_bytes();
-        let mut outputs = Outputs::new(self, task.table.id, &definition, kinds, 0, row_bytes);
+        let mut outputs = Outputs::new(self, task.table.id, &definition, kinds, 0, row_bytes).ending_with_the_shard();
         let written = async {
-            let mut merger = Merger::new([(file.table.clone(), file.record.tokens())]);
+            let held = task.table.files.borrow().iter().find_map(|held| {
+                let is_that = held.record.generation == file.record.generation;
+                is_that.then(|| (held.table.clone(), held.record.tokens()))
+            });
+            let mut merger = Merger::new(held);
             let mut router = Router::new(Routes::one());
             while merger.next_partition().await? {
                 self.check_goes_on()?;
@@ -689,7 +717,7 @@ impl Shard {
         self.compaction_wanted.notify_all();
     }
 
-    fn check_goes_on(&self) -> Result<()> {
+    pub(crate) fn check_goes_on(&self) -> Result<()> {
         if self.closing.get() { Err(Error::Closed) } else { Ok(()) }
     }
 
@@ -779,7 +807,6 @@ struct Merging<'a> {
     shard: &'a Rc<Shard>,
     table: &'a Rc<TableState>,
     definition: &'a Definition,
-    inputs: &'a [Rc<LiveFile>],
     generations: BTreeSet<u64>,
     /// Those that get files of their own.
     epochs: &'a [Epoch],
@@ -797,8 +824,6 @@ impl Merging<'_> {
         is_cut: bool,
         outputs: &mut Outputs<'_>,
     ) -> std::result::Result<(), NotAdded> {
-        let input = |file: &Rc<LiveFile>| (file.table.clone(), file.record.tokens());
-        let mut merger = Merger::new(self.inputs.iter().map(input));
         let mut router = Router::new(routes);
         let now_s = runtime::time::unix_seconds();
         let before_s = now_s.saturating_sub(self.definition.schema.options.gc_grace_seconds);
@@ -807,9 +832,13 @@ impl Merging<'_> {
         } else {
             before_s
         };
-        let may_purge = self.may_purge(before_s);
+        let inputs = self.inputs();
+        let may_purge = self.may_purge(&inputs, now_s);
         let of_each = |file: &Rc<LiveFile>| file.record.bytes / file.table.statistics().partitions.max(1);
-        let are_looked_up = self.inputs.iter().map(of_each).sum::<u64>() >= LOOKED_UP_BYTES;
+        let are_looked_up = inputs.iter().map(of_each).sum::<u64>() >= LOOKED_UP_BYTES;
+        // From here on the merger alone holds them, beside the table, until it is through with them.
+        let input = |file: Rc<LiveFile>| (file.table.clone(), file.record.tokens());
+        let mut merger = Merger::new(inputs.into_iter().map(input));
         let mut last: Option<(Token, bool)> = None;
         while merger.next_partition().await.map_err(Error::from)? {
             self.shard.check_goes_on()?;
@@ -862,15 +891,23 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// Whether anything in the inputs may go for good.
-    fn may_purge(&self, before_s: u32) -> bool {
-        let dies = |file: &Rc<LiveFile>| file.table.statistics().min_local_deletion_time < before_s;
-        !self.definition.compaction.only_purge_repaired_tombstones && self.inputs.iter().any(dies)
+    /// The inputs of which something is in force.
+    fn inputs(&self) -> Vec<Rc<LiveFile>> {
+        let files = self.table.files.borrow();
+        let is_input = |file: &&Rc<LiveFile>| self.generations.contains(&file.record.generation);
+        files.iter().filter(is_input).cloned().collect()
+    }
+
+    /// Whether anything in the inputs may go for good: something is dead. What ends has its grace from its write on, so that it may go as
+    /// soon as it has ended.
+    fn may_purge(&self, inputs: &[Rc<LiveFile>], now_s: u32) -> bool {
+        let dies = |file: &Rc<LiveFile>| file.table.statistics().min_local_deletion_time <= now_s;
+        !self.definition.compaction.only_purge_repaired_tombstones && inputs.iter().any(dies)
     }
 
     async fn is_large(&self, token: Token, key: &[u8]) -> Result<bool> {
         let mut bytes = 0;
-        for file in self.inputs.iter().filter(|file| file.admits(token, key)) {
+        for file in self.inputs().iter().filter(|file| file.admits(token, key)) {
             bytes += file.table.partition_bytes(token, key).await?;
         }
         Ok(bytes >= LARGE_PARTITION_BYTES)
@@ -942,7 +979,7 @@ impl Shard {
             // The shard may have closed meanwhile.
             let _ended_early = timeout(ASK_EVERY, idle).await;
             let is_done = self.compaction_running.borrow().is_none() && self.majors.first().is_none();
-            if is_done && self.next_task(u64::MAX).is_none() {
+            if is_done && self.next_task(self.room_for_compaction().await).is_none() {
                 return Ok(());
             }
         }

@@ -241,6 +241,7 @@ impl Shard {
             self.joined.strike_off_table(schema.id);
         }
         table.redefine(schema);
+        self.compaction_wanted.notify_all();
         Ok(())
     }
 
