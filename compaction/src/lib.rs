@@ -98,6 +98,8 @@ pub struct File<'a> {
     /// Whether a partition deletion in another file or in a memtable covers all of it: it holds one partition, and nothing newer
     /// than that deletion. It is dropped unread, whatever it shadows, since the deletion shadows that too.
     pub deleted: bool,
+    /// Whether a flush has written it, as far as is known: then nothing was left out of it that could have gone. Only a major job looks at it.
+    pub flushed: bool,
     /// Whether it is no input for a new job: another one has it, or it is damaged.
     pub busy: bool,
     /// What its writer counted.

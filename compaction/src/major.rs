@@ -112,9 +112,10 @@ fn rewritten(files: &[File<'_>], options: &Options, now: &Now) -> Option<Job> {
     let has_droppable = |file: &&File<'_>| {
         let before = |seconds| file.statistics.drop_times.before(seconds);
         // A flush leaves nothing out; a compaction left out what it could.
-        let seen = file
-            .run
-            .map_or(0, |_| before(file.created_s.saturating_sub(now.gc_grace_s)));
+        let seen = match file.flushed {
+            true => 0,
+            false => before(file.created_s.saturating_sub(now.gc_grace_s)),
+        };
         before(now.gc_before()) > seen
     };
     let worth = files
@@ -304,7 +305,11 @@ mod tests {
             // It was there when the run was written, and had to stay.
             (vec![run(1, 100_000).created(150_000)], "none"),
             (vec![run(1, 100_000).created(105_000)], "tombstones [1] -> inplace"),
-            (vec![dying(1, 100_000).created(150_000)], "tombstones [1] -> inplace"),
+            (vec![dying(1, 100_000).created(150_000)], "none"),
+            (
+                vec![dying(1, 100_000).created(150_000).flushed()],
+                "tombstones [1] -> inplace",
+            ),
             (vec![run(1, 100_000).created(9), file(2).busy()], "none"),
             (
                 vec![

@@ -17,6 +17,7 @@ pub(crate) struct Made {
     pub(crate) late: bool,
     pub(crate) epochs: Vec<EpochShare>,
     pub(crate) deleted: bool,
+    pub(crate) flushed: bool,
     pub(crate) busy: bool,
     pub(crate) statistics: Statistics,
 }
@@ -32,6 +33,7 @@ pub(crate) fn file(id: u64) -> Made {
         late: false,
         epochs: Vec::new(),
         deleted: false,
+        flushed: false,
         busy: false,
         statistics: Statistics {
             min_timestamp: 0,
@@ -71,6 +73,11 @@ impl Made {
 
     pub(crate) fn late(mut self) -> Made {
         self.late = true;
+        self
+    }
+
+    pub(crate) fn flushed(mut self) -> Made {
+        self.flushed = true;
         self
     }
 
@@ -117,6 +124,7 @@ impl Made {
             late: self.late,
             epochs: &self.epochs,
             deleted: self.deleted,
+            flushed: self.flushed,
             busy: self.busy,
             statistics: &self.statistics,
         }

@@ -127,6 +127,10 @@ impl<'a> Outputs<'a> {
     /// # Errors
     /// The file is gone.
     pub async fn seal(&mut self, target: usize, to: i64) -> Result<()> {
+        // Files end between partitions.
+        if let Some(large) = self.partition.end(self.limits) {
+            self.shard.note_large(self.table, self.definition, large);
+        }
         let of = &mut self.targets[target];
         let Some(mut writing) = of.writing.take() else {
             return Ok(());
@@ -173,9 +177,6 @@ impl<'a> Outputs<'a> {
     /// # Errors
     /// Others may be left: they are to be abandoned.
     pub async fn seal_all(&mut self) -> Result<()> {
-        if let Some(large) = self.partition.end(self.limits) {
-            self.shard.note_large(self.table, self.definition, large);
-        }
         for target in 0..self.targets.len() {
             self.seal(target, i64::MAX).await?;
         }

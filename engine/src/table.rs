@@ -38,6 +38,8 @@ pub(crate) struct Marks {
     pub deleted: Cell<bool>,
     /// Some of it cannot be read: it is left alone.
     pub damaged: Cell<bool>,
+    /// A flush has written it.
+    pub flushed: Cell<bool>,
     /// A compaction has it.
     pub busy: Cell<bool>,
     /// It could not be read: until then it is left alone.
@@ -287,6 +289,7 @@ impl TableState {
     /// the rows exactly once.
     pub fn publish(&self, new: Vec<LiveFile>, from: &Rc<Sealed>) {
         let mut files = self.files.borrow().as_ref().clone();
+        new.iter().for_each(|file| file.marks.flushed.set(true));
         files.extend(new.into_iter().map(Rc::new));
         *self.files.borrow_mut() = Rc::new(files);
         self.sealed.borrow_mut().retain(|sealed| !Rc::ptr_eq(sealed, from));

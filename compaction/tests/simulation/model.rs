@@ -60,6 +60,7 @@ impl ModelFile {
             late: self.late,
             epochs: &self.shares,
             deleted: false,
+            flushed: false,
             busy: self.busy,
             statistics: &self.statistics,
         }

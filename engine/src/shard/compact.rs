@@ -308,7 +308,7 @@ impl Shard {
     }
 
     /// What a table's strategy wants next, without the files that are `taken`; or what is next for whoever wants all of it compacted:
-    /// the files with these `asked` numbers, and runs.
+    /// the files with these `asked` numbers, and what compactions make of them.
     fn next_job_of(
         &self,
         table: &TableState,
@@ -317,9 +317,9 @@ impl Shard {
         asked: Option<&BTreeSet<u64>>,
         bytes_max: u64,
     ) -> Option<Job> {
-        // What a flush has written since is in no run.
-        let is_later = |record: &FileRecord| {
-            asked.is_some_and(|asked| record.run.is_none() && !asked.contains(&record.generation))
+        // What a flush has written since; what compactions make of the others is not later.
+        let is_later = |file: &LiveFile| {
+            asked.is_some_and(|asked| file.marks.flushed.get() && !asked.contains(&file.record.generation))
         };
         if !self.config.compaction && asked.is_none() {
             return None;
@@ -351,9 +351,10 @@ impl Shard {
             late: file.record.late,
             epochs,
             deleted: file.marks.deleted.get(),
+            flushed: file.marks.flushed.get(),
             busy: !file.marks.is_free()
                 || self.is_shared(&file.record)
-                || is_later(&file.record)
+                || is_later(file)
                 || taken.contains(&file.record.generation),
             statistics: file.table.statistics(),
         });
