@@ -521,7 +521,7 @@ impl Store {
     pub async fn compactions(&self) -> Result<Vec<ShardCompactions>> {
         let mut all = Vec::new();
         for shard in 0..self.inner.shards {
-            let of_shard = self.call(ShardId(shard), |shard| async move { shard.compactions_here() });
+            let of_shard = self.call(ShardId(shard), |shard| async move { shard.compactions_here().await });
             all.push(of_shard.await?);
         }
         Ok(all)

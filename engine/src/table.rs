@@ -122,6 +122,8 @@ impl LiveFile {
     }
 }
 
+/// Files that are asked for a partition between two looks at the clock.
+const FILES_PER_BREATH: usize = 64;
 /// An epoch takes rows of its own for so long after its end, and no longer than a quarter of it.
 const OPEN_FOR_MS: i64 = 3_600_000;
 
@@ -351,7 +353,10 @@ impl TableState {
     ) -> crate::Result<Shadow> {
         let mut shadow = Shadow::default();
         let files = Rc::clone(&self.files.borrow());
-        for file in files.iter() {
+        for (at, file) in files.iter().enumerate() {
+            if at % FILES_PER_BREATH == FILES_PER_BREATH - 1 {
+                runtime::breathe().await;
+            }
             let statistics = file.table.statistics();
             let concerns = !without(file.record.generation) && file.admits(token, key);
             if !concerns || !deletion.covers(statistics.min_timestamp) {

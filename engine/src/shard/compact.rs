@@ -72,6 +72,18 @@ struct Input {
     marks: Rc<Marks>,
 }
 
+impl Task {
+    /// Whether its inputs are part of the table: they may have gone since it was chosen.
+    fn is_current(&self) -> bool {
+        let files = self.table.files.borrow();
+        let is_there = |input: &Input| {
+            let mut there = files.iter().map(|file| file.record.generation);
+            input.marks.is_free() && there.any(|generation| generation == input.record.generation)
+        };
+        self.inputs.iter().all(is_there)
+    }
+}
+
 impl Input {
     fn new(file: &Rc<LiveFile>) -> Input {
         Input {
@@ -129,12 +141,19 @@ impl Shard {
             let bytes_max = self.room_for_compaction().await;
             let asked = self.next_asked(bytes_max);
             let is_asked = asked.is_some();
-            let Some(task) = asked.or_else(|| self.next_task(bytes_max)) else {
+            let next = match asked {
+                Some(asked) => Some(asked),
+                None => self.next_task(bytes_max).await,
+            };
+            let Some(task) = next else {
                 self.compaction_idle.notify_all();
                 // Either is a reason to ask again.
                 let _ended_early = timeout(ASK_EVERY, wanted).await;
                 continue;
             };
+            if !task.is_current() {
+                continue; // The disk is asked in between.
+            }
             match self.compact(&task).await {
                 Ok(()) => retry = RETRY_MIN,
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
@@ -204,8 +223,8 @@ impl Shard {
     }
 
     /// What is to be done next, of all tables: the smallest job. What waits decides how much of the CPU compaction has.
-    fn next_task(&self, bytes_max: u64) -> Option<Task> {
-        let (smallest, _, backlog) = self.look_through(bytes_max);
+    async fn next_task(&self, bytes_max: u64) -> Option<Task> {
+        let (smallest, _, backlog) = self.look_through(bytes_max).await;
         self.compaction_backlog.set(backlog);
         let of_memtables = backlog / (self.config.memtable_bytes as u64).max(1);
         let shares = SHARES_MIN.saturating_add(u32::try_from(of_memtables).unwrap_or(u32::MAX).saturating_mul(25));
@@ -214,13 +233,13 @@ impl Shard {
     }
 
     /// Jobs that wait, sixteen of them at most, and their bytes.
-    pub(super) fn waiting(&self) -> (u64, u64) {
-        let (_, jobs, backlog) = self.look_through(u64::MAX);
+    pub(super) async fn waiting(&self) -> (u64, u64) {
+        let (_, jobs, backlog) = self.look_through(u64::MAX).await;
         (jobs, backlog)
     }
 
-    /// The smallest job of all tables, how many there are, and their bytes.
-    fn look_through(&self, bytes_max: u64) -> (Option<Task>, u64, u64) {
+    /// The smallest job of all tables, how many there are, and their bytes. Files may come and go meanwhile.
+    async fn look_through(&self, bytes_max: u64) -> (Option<Task>, u64, u64) {
         let mut smallest: Option<Task> = None;
         let (mut jobs, mut all, mut backlog) = (0, 0, 0);
         for table in self.all_tables() {
@@ -258,6 +277,7 @@ impl Shard {
                 // Dropping takes no time.
                 let bytes = if job.output == Output::Nothing { 0 } else { job.bytes };
                 consider(Work::Job(job.clone()), CompactionKind::from(job.kind), bytes, inputs);
+                runtime::breathe().await;
             }
         }
         (smallest, all, backlog)
@@ -640,6 +660,7 @@ impl Shard {
                 let is_that = held.record.generation == file.record.generation;
                 is_that.then(|| (held.table.clone(), held.record.tokens()))
             });
+            assert!(held.is_some(), "what is divided is part of the table");
             let mut merger = Merger::new(held);
             let mut router = Router::new(Routes::one());
             while merger.next_partition().await? {
@@ -834,6 +855,11 @@ impl Merging<'_> {
             before_s
         };
         let inputs = self.inputs();
+        assert_eq!(
+            inputs.len(),
+            self.generations.len(),
+            "what is merged is part of the table"
+        );
         let may_purge = self.may_purge(&inputs, now_s);
         let of_each = |file: &Rc<LiveFile>| file.record.bytes / file.table.statistics().partitions.max(1);
         let are_looked_up = inputs.iter().map(of_each).sum::<u64>() >= LOOKED_UP_BYTES;
@@ -882,6 +908,8 @@ impl Merging<'_> {
                 let target = self.epochs.binary_search(&share.epoch).unwrap_or(self.rest);
                 outputs.shadowed(target, share);
             }
+            // Where partitions are small, what is asked of all files for each of them is most of the work.
+            runtime::breathe().await;
             self.running.read_bytes.set(merger.device_bytes());
             self.running.written_bytes.set(outputs.bytes() + outputs.open_bytes(0));
         }
@@ -980,7 +1008,7 @@ impl Shard {
             // The shard may have closed meanwhile.
             let _ended_early = timeout(ASK_EVERY, idle).await;
             let is_done = self.compaction_running.borrow().is_none() && self.majors.first().is_none();
-            if is_done && self.next_task(self.room_for_compaction().await).is_none() {
+            if is_done && self.next_task(self.room_for_compaction().await).await.is_none() {
                 return Ok(());
             }
         }

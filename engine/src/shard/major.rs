@@ -116,10 +116,10 @@ impl Shard {
     }
 
     /// What is compacted, what waits, what was done.
-    pub(crate) fn compactions_here(&self) -> ShardCompactions {
+    pub(crate) async fn compactions_here(&self) -> ShardCompactions {
         let (running, history) = self.compactions();
         let name = |id| self.table(id).map_or_else(|_| format!("{id:?}"), |table| table.name());
-        let (waiting_jobs, waiting_bytes) = self.waiting();
+        let (waiting_jobs, waiting_bytes) = self.waiting().await;
         ShardCompactions {
             shard: self.id.0,
             asked: self.majors.tables().into_iter().map(name).collect(),
