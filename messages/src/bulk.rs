@@ -54,13 +54,14 @@ pub struct Import {
 pub struct Imported {
     /// Messages written.
     pub added: u64,
-    /// Messages that were there, or had been deleted, and were left as they are.
+    /// Messages that were there, or whose deletion is still known, and that were left as they are.
     pub present: u64,
 }
 
 impl Local {
     /// Imports messages of one channel, in any order; when this returns all are on disk. A message whose id is there, or has
-    /// been deleted, is not written again; of several with one id the first is taken.
+    /// been deleted, is not written again; of several with one id the first is taken. A deletion is known for an hour at least; once
+    /// compaction has purged it, its message is as one that never was, and is written.
     ///
     /// # Errors
     /// [`Error::ContentTooLong`](crate::Error::ContentTooLong), [`Error::Engine`](crate::Error::Engine): some may have been

@@ -73,6 +73,8 @@ impl Known {
 #[derive(Clone, Default)]
 pub(super) struct Truth {
     now: Moment,
+    /// Deletions from before it may have been purged.
+    grace_begins: Moment,
     marks: BTreeMap<Mark, Known>,
     /// By channel: ids between which all was deleted, or is being.
     buried: Vec<(i64, std::ops::RangeInclusive<MessageId>)>,
@@ -253,10 +255,16 @@ impl Truth {
         let of_channel = self
             .marks
             .iter()
-            .filter(|(_, known)| known.channel == channel && !known.sent && known.answered.is_some());
+            .filter(|(_, known)| known.channel == channel && !known.sent && known.answered.is_some())
+            .filter(|(_, known)| known.deleting.is_none_or(|deleting| deleting >= self.grace_begins));
         of_channel
             .filter_map(|(mark, known)| Some((*mark, known.id?, known.contents[0].text.clone())))
             .collect()
+    }
+
+    /// So much time passes that deletions of before may be purged: what they are of is not imported again, for it would be written.
+    pub fn time_passes(&mut self) {
+        self.grace_begins = self.tick();
     }
 
     /// An import of what may be deleted already changes nothing for it; otherwise it is there now.
