@@ -1,12 +1,13 @@
 //! The merge: several files become one sorted stream, and what may go for good is left out of it.
 //!
-//! 1. Each input is read front to back, as far as its tokens are in force, past the block cache.
+//! 1. Each input is read front to back, as far as its tokens are in force, past the block cache; from when its first token may be
+//!    next until its last one has been. So of a run, whose files follow each other, one is read at a time.
 //! 2. [`Merger::next_partition`] goes to the smallest partition of all; the caller decides what may be purged of it, and where files
 //!    are cut.
 //! 3. [`Merger::give`] reconciles what the inputs have of it, purges ([`PurgeRule`]), and gives the rest to a [`Router`]. A partition of
 //!    which nothing is left is given to nobody.
 //!
-//! **Invariant.** What comes out, merged with whatever was not an input, reads like what went in: the model test of this module.
+//! **Invariant.** What comes out, merged with whatever was not an input, reads like what went in: `tests/merge.rs`.
 
 use std::ops::RangeInclusive;
 
@@ -20,6 +21,8 @@ use crate::{Router, Sink};
 
 /// Rows taken between two looks at the clock.
 const ROWS_PER_BREATH: u32 = 16;
+/// What all files that are read at once may have read ahead, bytes: each has two pieces.
+const PIECES_BYTES: u64 = 64 << 20;
 
 /// What a merge has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,9 +37,12 @@ pub struct MergeProgress {
 
 /// Merges partitions in order. See the module's page.
 pub struct Merger {
-    scans: Vec<Scan>,
-    /// By scan: whether it has a partition, and whether that is the present one.
-    at: Vec<Place>,
+    /// What is read later, the next one last.
+    waiting: Vec<Waiting>,
+    open: Vec<Open>,
+    /// The present partition.
+    token: Token,
+    key: Vec<u8>,
     /// Whether range deletions may cover rows of one input alone.
     has_ranges: bool,
     /// Read from inputs that have come to their end.
@@ -46,30 +52,37 @@ pub struct Merger {
     steps: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    /// It is to go on.
-    Taken,
-    /// It has a partition that comes later.
-    Ahead,
-    /// It has the present partition.
-    Present,
-    /// It goes.
-    End,
+struct Waiting {
+    table: Table,
+    tokens: RangeInclusive<Token>,
+    /// None of its partitions comes before it.
+    first: Token,
+}
+
+struct Open {
+    scan: Scan,
+    /// It is to go on: what it has is the present partition, or it has only begun.
+    is_present: bool,
 }
 
 impl Merger {
     /// A merge of these tables, each as far as these tokens are in force.
     pub fn new(inputs: impl IntoIterator<Item = (Table, RangeInclusive<Token>)>) -> Merger {
         let mut has_ranges = false;
-        let scan = |(table, tokens): (Table, _)| {
-            has_ranges |= table.statistics().range_tombstones > 0;
-            table.scan(tokens)
+        let wait = |(table, tokens): (Table, RangeInclusive<Token>)| {
+            let statistics = table.statistics();
+            has_ranges |= statistics.range_tombstones > 0;
+            let lowest = statistics.first.as_ref().map_or(Token::MIN, |(token, _)| *token);
+            let first = lowest.max(*tokens.start());
+            Waiting { table, tokens, first }
         };
-        let scans: Vec<Scan> = inputs.into_iter().map(scan).collect();
+        let mut waiting: Vec<Waiting> = inputs.into_iter().map(wait).collect();
+        waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.first));
         Merger {
-            at: vec![Place::Taken; scans.len()],
-            scans,
+            waiting,
+            open: Vec::new(),
+            token: Token::MIN,
+            key: Vec::new(),
             has_ranges,
             ended_bytes: 0,
             progress: MergeProgress::default(),
@@ -85,55 +98,74 @@ impl Merger {
 
     /// Bytes read so far.
     pub fn device_bytes(&self) -> u64 {
-        self.ended_bytes + self.scans.iter().map(Scan::device_bytes).sum::<u64>()
+        self.ended_bytes + self.open.iter().map(|open| open.scan.device_bytes()).sum::<u64>()
     }
 
     /// Goes to the next partition of all inputs. False at the end. What was not [given](Self::give) of the present one is left out.
     ///
     /// # Errors
     /// [`sstable::Error`] names the file.
+    ///
+    /// # Cancellation
+    /// Called again, it goes on.
     pub async fn next_partition(&mut self) -> Result<bool, sstable::Error> {
-        for (scan, at) in self.scans.iter_mut().zip(&mut self.at) {
-            if matches!(at, Place::Taken | Place::Present) {
-                *at = match scan.next_partition().await? {
-                    true => Place::Ahead,
-                    false => Place::End,
-                };
-            }
+        self.go_on().await?;
+        while self.begin_next() {
+            self.go_on().await?;
         }
-        // What is at its end is closed: its space may come back before the merge ends.
-        for at in (0..self.scans.len()).rev() {
-            if self.at[at] == Place::End {
-                self.ended_bytes += self.scans.remove(at).device_bytes();
-                self.at.remove(at);
-            }
-        }
-        let ahead = || self.scans.iter().zip(&self.at).filter(|(_, at)| **at == Place::Ahead);
-        let Some((token, key)) = ahead().map(|(scan, _)| (scan.token(), scan.key())).min() else {
+        let all = self.open.iter().map(|open| (open.scan.token(), open.scan.key()));
+        let Some((token, key)) = all.min() else {
             return Ok(false);
         };
-        let present: Vec<bool> = self
-            .scans
-            .iter()
-            .zip(&self.at)
-            .map(|(scan, at)| *at == Place::Ahead && (scan.token(), scan.key()) == (token, key))
-            .collect();
-        for (at, is_present) in self.at.iter_mut().zip(present) {
-            if is_present {
-                *at = Place::Present;
-            }
+        self.token = token;
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        for open in &mut self.open {
+            open.is_present = (open.scan.token(), open.scan.key()) == (self.token, self.key.as_slice());
         }
         self.progress.partitions += 1;
         Ok(true)
     }
 
-    fn present(&self) -> impl Iterator<Item = &Scan> {
-        let present = self.scans.iter().zip(&self.at);
-        present.filter(|(_, at)| **at == Place::Present).map(|(scan, _)| scan)
+    /// Takes the open ones to their next partition. What is at its end is closed: its space may come back before the merge ends.
+    async fn go_on(&mut self) -> Result<(), sstable::Error> {
+        for at in (0..self.open.len()).rev() {
+            let open = &mut self.open[at];
+            if !open.is_present {
+                continue;
+            }
+            match open.scan.next_partition().await? {
+                true => open.is_present = false,
+                false => self.ended_bytes += self.open.swap_remove(at).scan.device_bytes(),
+            }
+        }
+        Ok(())
     }
 
-    fn first(&self) -> &Scan {
-        self.present().next().expect("next_partition gave true")
+    /// Opens what may have the next partition, or one before it; false if nothing does.
+    fn begin_next(&mut self) -> bool {
+        let next = self.open.iter().map(|open| open.scan.token()).min();
+        let Some(waiting) = self
+            .waiting
+            .pop_if(|waiting| next.is_none_or(|next| waiting.first <= next))
+        else {
+            return false;
+        };
+        let piece_bytes = PIECES_BYTES / 2 / (self.open.len() as u64 + 1);
+        self.open.push(Open {
+            scan: waiting.table.scan(waiting.tokens).in_pieces(piece_bytes),
+            is_present: true,
+        });
+        true
+    }
+
+    fn present(&self) -> impl Iterator<Item = &Scan> {
+        let present = self.open.iter().filter(|open| open.is_present);
+        present.map(|open| &open.scan)
+    }
+
+    fn assert_present(&self) {
+        assert!(self.present().next().is_some(), "next_partition gave true");
     }
 
     /// The token of the present partition.
@@ -141,7 +173,8 @@ impl Merger {
     /// # Panics
     /// If there is none.
     pub fn token(&self) -> Token {
-        self.first().token()
+        self.assert_present();
+        self.token
     }
 
     /// The key of the present partition.
@@ -149,7 +182,8 @@ impl Merger {
     /// # Panics
     /// If there is none.
     pub fn key(&self) -> &[u8] {
-        self.first().key()
+        self.assert_present();
+        &self.key
     }
 
     /// The deletion of the present partition.
@@ -183,8 +217,8 @@ impl Merger {
             false => deletion,
         };
         self.progress.purged += u64::from(kept != deletion);
-        let (token, key) = (self.token(), self.key().to_vec());
-        router.partition(token, &key, kept, also, sink).await?;
+        router.partition(self.token(), self.key(), kept, also, sink).await?;
+        let static_row = static_row(self.present(), deletion);
         let mut out = std::mem::take(&mut self.scratch);
         let mut left = Left {
             rule,
@@ -195,14 +229,11 @@ impl Merger {
             force: Deletion::LIVE,
             progress: &mut self.progress,
         };
-        if let Some(row) = static_row(&self.scans, &self.at, deletion) {
+        if let Some(row) = static_row {
             left.static_row(RowRef::trusted(&row)).await?;
         }
-        let present = self.scans.iter_mut().zip(&self.at);
-        let mut present: Vec<&mut Scan> = present
-            .filter(|(_, at)| **at == Place::Present)
-            .map(|(scan, _)| scan)
-            .collect();
+        let present = self.open.iter_mut().filter(|open| open.is_present);
+        let mut present: Vec<&mut Scan> = present.map(|open| &mut open.scan).collect();
         match &mut present[..] {
             // Nothing is to be reconciled.
             [scan] if deletion.is_live() && !self.has_ranges => loop {
@@ -243,10 +274,9 @@ async fn breathe(steps: &mut u32) {
 }
 
 /// What the inputs have of the present partition's static row, less what `deletion` covers.
-fn static_row(scans: &[Scan], at: &[Place], deletion: Deletion) -> Option<Vec<u8>> {
-    let present = scans.iter().zip(at).filter(|(_, at)| **at == Place::Present);
+fn static_row<'a>(present: impl Iterator<Item = &'a Scan>, deletion: Deletion) -> Option<Vec<u8>> {
     let mut merged: Option<Vec<u8>> = None;
-    for row in present.filter_map(|(scan, _)| scan.static_row()) {
+    for row in present.filter_map(Scan::static_row) {
         let mut out = Vec::new();
         match &merged {
             Some(before) => merge_rows(RowRef::trusted(before), row, &mut out),

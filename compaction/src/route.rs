@@ -52,7 +52,9 @@ impl Routes {
                 _ => parts.push((position, target)),
             },
             // Nothing lies before it.
-            None => parts[0].1 = target,
+            None if parts.len() == 1 => parts[0].1 = target,
+            // No key can lie in it, nor in those after it.
+            None => {}
         };
         let mut of = |at: usize| {
             let epoch = own[at];

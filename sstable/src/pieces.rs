@@ -11,8 +11,9 @@ use runtime::disk::{BLOCK, File};
 use crate::error::Result;
 use crate::format::footer::Place;
 
-/// Bytes of the device read at once.
+/// Bytes of the device read at once, unless less is asked for; never less than the second.
 const PIECE_BYTES: u64 = 512 * 1024;
+const PIECE_BYTES_MIN: u64 = 64 * 1024;
 
 /// Bytes copied between two looks at the clock.
 const COPY_BYTES: usize = 64 * 1024;
@@ -32,6 +33,7 @@ pub(crate) struct Pieces {
     file: File,
     /// Nothing is read from here on.
     pub(crate) end: u64,
+    piece_bytes: u64,
     at: u64,
     piece: Vec<u8>,
     ahead: Option<(Range<u64>, Task<PieceRead>)>,
@@ -50,6 +52,7 @@ impl Pieces {
         Pieces {
             file,
             end: 0,
+            piece_bytes: PIECE_BYTES,
             at: 0,
             piece: Vec::new(),
             ahead: None,
@@ -58,6 +61,11 @@ impl Pieces {
             joined_at: 0,
             bytes: 0,
         }
+    }
+
+    /// Pieces of so many bytes from now on, within the bounds.
+    pub(crate) fn set_piece_bytes(&mut self, bytes: u64) {
+        self.piece_bytes = bytes.clamp(PIECE_BYTES_MIN, PIECE_BYTES);
     }
 
     /// Gives all memory back.
@@ -126,7 +134,7 @@ impl Pieces {
     /// Begins to read the piece at `at`.
     fn read(&mut self, at: u64) {
         // Whole blocks of the device, so that none is read twice.
-        let end = (at + PIECE_BYTES) / BLOCK as u64 * BLOCK as u64;
+        let end = (at + self.piece_bytes) / BLOCK as u64 * BLOCK as u64;
         let range = at..end.min(self.end);
         let len = (range.end - range.start) as usize;
         self.bytes += len as u64;

@@ -133,6 +133,12 @@ impl Scan {
         }
     }
 
+    /// Reads so many bytes at once, 64 to 512 KiB (512 otherwise): two such pieces are held, which is much where many files are read.
+    pub fn in_pieces(mut self, bytes: u64) -> Scan {
+        self.pieces.set_piece_bytes(bytes);
+        self
+    }
+
     /// Goes to the next partition; what was not taken of the present one is passed over. False at the end, and from then on.
     ///
     /// # Errors

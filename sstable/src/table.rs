@@ -306,6 +306,11 @@ impl Table {
         Ok(index.first(i + 1).or_else(|| self.top().first(group + 1)).map(own))
     }
 
+    /// Whether a clone, a cursor or a scan of it is there beside this one.
+    pub fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
+    }
+
     /// Closes the file if this is the last of its clones and cursors; they keep it open otherwise, until they are dropped.
     /// Its blocks leave the cache, as far as they can be found without I/O; the others age out of it.
     pub async fn close(self) -> Result<()> {

@@ -241,7 +241,8 @@ async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) {
     let summary = write(path, &options, partitions).await;
     let table = open(path, &summary).await;
 
-    let mut scan = table.scan(ALL);
+    let piece_bytes = rng.below(1 << 20);
+    let mut scan = table.scan(ALL).in_pieces(piece_bytes);
     assert_eq!(scan.device_bytes(), 0);
     assert_eq!(read_all(&mut scan).await.unwrap(), common::fragments(partitions));
     let sizes = summary.statistics.sizes;
@@ -256,7 +257,8 @@ async fn check(path: &Path, partitions: &[Partition], rng: &mut Rng) {
             fragments,
             "{tokens:?}"
         );
-        read_anyhow(&mut table.scan(tokens.clone()), &expected, rng).await;
+        let mut scan = table.scan(tokens.clone()).in_pieces(piece_bytes);
+        read_anyhow(&mut scan, &expected, rng).await;
         assert!(table.bytes_between(*tokens.start(), *tokens.end()) <= summary.file_bytes);
     }
     assert_eq!(
