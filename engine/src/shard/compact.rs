@@ -47,6 +47,9 @@ const LOOKED_UP_BYTES: u64 = 64 << 10;
 /// A job that is not small has so many fragments, of at most so many bytes.
 const FRAGMENTS: u64 = 16;
 const FRAGMENT_BYTES_MAX: u64 = 1 << 30;
+/// How often it is looked whether a file that is gone is still read, and how long that is waited for.
+const READERS_WAIT: Duration = Duration::from_millis(5);
+const READERS_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Jobs that are looked at for the backlog.
 const BACKLOG_JOBS: usize = 16;
 /// Compactions that are remembered.
@@ -526,13 +529,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Closes and removes files that are no longer part of the store. Reads that have begun still have them open.
+    /// Closes and removes files that are no longer part of the store.
     async fn remove_gone(&self, table: TableId, gone: Vec<Rc<LiveFile>>) {
         let mut removed = Vec::new();
-        for file in gone {
-            let generation = file.record.generation;
-            drop(file.table.clone().close().await);
-            drop(file);
+        for generation in self.close_gone(gone).await {
             if self.remove_table_file(table, generation).await {
                 removed.push(generation);
             }
@@ -542,6 +542,23 @@ impl Shard {
             // A node that is closed has no more edits.
             drop(on_shard(ShardId(0), tell).await);
         }
+    }
+
+    /// Closes files that are no longer part of the store, when those who read them are done, and gives their numbers. Whoever closes a
+    /// removed file last waits until the file system has freed its blocks, which for a large one takes longer than a shard may stand
+    /// still: so the last are closed here, and removed afterwards.
+    async fn close_gone(&self, gone: Vec<Rc<LiveFile>>) -> Vec<u64> {
+        let until = Instant::now() + READERS_WAIT_MAX;
+        let mut generations = Vec::new();
+        for file in gone {
+            let is_read = || Rc::strong_count(&file) > 1 || file.table.is_shared();
+            while is_read() && !self.closing.get() && Instant::now() < until {
+                runtime::time::sleep(READERS_WAIT).await;
+            }
+            generations.push(file.record.generation);
+            drop(file.table.clone().close().await);
+        }
+        generations
     }
 
     /// Merges the inputs of a job.
@@ -666,9 +683,11 @@ impl Shard {
             while merger.next_partition().await? {
                 self.check_goes_on()?;
                 let owner = self.owner(merger.token()).0;
-                let target = owners
-                    .binary_search(&owner)
-                    .expect("whoever has its token shares the file");
+                let target = owners.binary_search(&owner).map_err(|_| Error::Corrupt {
+                    path: file.path.clone(),
+                    offset: 0,
+                    what: "it has a token that the manifest says it cannot have".to_owned(),
+                })?;
                 let mut to = To {
                     outputs: &mut outputs,
                     target,
@@ -733,9 +752,7 @@ impl Shard {
                 left,
             }],
         );
-        for file in gone {
-            drop(file.table.clone().close().await);
-        }
+        self.close_gone(gone).await;
         self.compaction_wanted.notify_all();
     }
 

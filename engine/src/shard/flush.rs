@@ -332,10 +332,10 @@ impl Shard {
         let mut covered = Vec::new();
         let everything = Slice::all();
         let rest = routes.rest();
+        // An epoch settles out of all its flushes at once: their space comes back bit by bit. Elsewhere what is merged first is little.
+        let is_cut = routes.targets() > 1;
         let mut router = Router::new(routes);
         let (mut looked_up, mut last) = (0, None);
-        // An epoch settles out of all its flushes at once: their space comes back bit by bit. Elsewhere what is merged first is little.
-        let is_cut = table.definition().epochs.is_some();
         let mut partition = sealed.memtable.borrow().next_partition(None);
         while let Some(found) = partition {
             let (token, key, deletion) = (found.token(), found.key(), found.deletion());

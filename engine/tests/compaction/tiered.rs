@@ -229,6 +229,51 @@ fn an_epoch_settles_takes_late_data_when_there_is_enough_and_rests() {
 }
 
 #[test]
+fn an_epoch_that_settles_gives_its_space_back_bit_by_bit() {
+    let _whole = whole();
+    let mut sim = simulator(5, 1);
+    let disk = sim.disk();
+    let handle = sim.start();
+    let (before, most) = run(&mut sim, async move {
+        let mut chat = Chat::open(handle.clone(), config()).await;
+        for channel in 1..=40 {
+            chat.sent.entry(channel).or_default();
+        }
+        for round in 0..3 {
+            for channel in 1..=40 {
+                for nth in 0..25 {
+                    chat.send(channel, id(PRESENT, 100 * round + nth)).await;
+                }
+            }
+            chat.store.flush().await.expect("flushed");
+        }
+        let bytes = |disk: &SimDisk| -> u64 {
+            let paths = disk.list().into_iter();
+            let tables = paths.filter(|path| path.extension().is_some_and(|of| of == "sst"));
+            tables
+                .map(|path| disk.read_file(path).map_or(0, |bytes| bytes.len() as u64))
+                .sum()
+        };
+        chat.store.close().await.expect("closed");
+        wait_minutes(80).await;
+        let (before, mut most) = (bytes(&disk), 0);
+        chat.store = Store::open_on(handle, config()).await.expect("opens");
+        while chat.kinds().await.is_empty() {
+            most = most.max(bytes(&disk));
+            client_sleep(Duration::from_micros(200)).await;
+        }
+        compacted(&chat.store).await.expect("compacted");
+        assert_eq!(chat.kinds().await, [CompactionKind::Settle]);
+        chat.all_is_there("settled").await.expect("whole");
+        chat.store.close().await.expect("closed");
+        (before, most)
+    });
+    // Three flushes have fragments each: of the largest, less than half is there twice.
+    assert!(most > before && most < before * 3 / 2, "{before} bytes before, {most} at most");
+    files_match(&sim.disk()).expect("no file is left over");
+}
+
+#[test]
 fn late_files_of_several_epochs_are_taken_apart() {
     let _whole = whole();
     let mut sim = simulator(3, 1);

@@ -432,7 +432,7 @@ async fn cold_pages(messages: &Messages, window_hours: u32, written: &[Vec<Writt
     let (mut files, mut blocks, mut pages) = (0, 0, 0_u64);
     let all: usize = written.iter().map(Vec::len).sum();
     for of in written.iter().flatten().step_by((all / COLD_PAGES).max(1)) {
-        let hours = (of.id >> 22) / 3_600_000;
+        let hours = (of.ids[0] >> 22) / 3_600_000;
         let bucket = hours / i64::from(window_hours) * i64::from(window_hours);
         let bucket = i32::try_from(bucket).expect("a bucket's hour");
         let key = table
@@ -481,11 +481,10 @@ struct Task {
     present: Arc<AtomicU64>,
 }
 
-/// A message that was written.
-#[derive(Clone, Copy)]
+/// A group of messages that was written: an entry for each message would be so long that moving it takes a shard's time.
 struct Written {
     channel: i64,
-    id: i64,
+    ids: Vec<i64>,
 }
 
 impl Task {
@@ -542,7 +541,7 @@ async fn write(mut task: Task) -> messages::Result<Vec<Written>> {
         };
         task.wrote(taken);
         task.present.fetch_add(taken, Ordering::Relaxed);
-        written.extend(ids.into_iter().map(|id| Written { channel, id }));
+        written.push(Written { channel, ids });
     }
 }
 
@@ -556,10 +555,11 @@ async fn change(mut task: Task, of: Arc<Vec<Vec<Written>>>) -> messages::Result<
         }
         let changes: Vec<_> = (0..taken)
             .map(|_| {
-                let of = own[task.random.random_range(0..own.len())];
+                let of = &own[task.random.random_range(0..own.len())];
+                let (channel, id) = (of.channel, of.ids[task.random.random_range(0..of.ids.len())]);
                 let content = task.random.random_bool(0.5).then(|| task.content());
                 let local = task.local.clone();
-                runtime::spawn(TaskClass::Request, "bench", change_one(local, of, content))
+                runtime::spawn(TaskClass::Request, "bench", change_one(local, channel, id, content))
             })
             .collect();
         for change in changes {
@@ -579,11 +579,16 @@ enum Changed {
 }
 
 /// Gives a message another content, or deletes it.
-async fn change_one(local: messages::Local, of: Written, content: Option<String>) -> messages::Result<Option<Changed>> {
-    let id = messages::MessageId::new(of.id).expect("it was an id");
+async fn change_one(
+    local: messages::Local,
+    channel: i64,
+    id: i64,
+    content: Option<String>,
+) -> messages::Result<Option<Changed>> {
+    let id = messages::MessageId::new(id).expect("it was an id");
     let (done, changed) = match content {
-        Some(content) => (local.edit(of.channel, id, None, content).await, Changed::Edited),
-        None => (local.delete(of.channel, id, None).await, Changed::Deleted),
+        Some(content) => (local.edit(channel, id, None, content).await, Changed::Edited),
+        None => (local.delete(channel, id, None).await, Changed::Deleted),
     };
     match done {
         Ok(()) => Ok(Some(changed)),
