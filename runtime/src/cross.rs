@@ -154,6 +154,7 @@ struct Waiting {
 }
 
 enum State {
+    /// Free, or its caller has taken the result and leaves.
     Free,
     Waiting(Option<Waker>),
     /// The caller is gone, the answer is not there yet.
@@ -200,6 +201,12 @@ impl Cross {
         }
     }
 
+    /// How many places are not free.
+    pub(crate) fn under_way(&self) -> usize {
+        let all = self.places.borrow();
+        all.places.len() - all.free.len()
+    }
+
     /// The caller leaves, with or without its answer.
     fn close(&self, place: Place) {
         let mut all = self.places.borrow_mut();
@@ -219,7 +226,8 @@ impl Cross {
     fn poll(&self, place: Place, waker: &Waker) -> Poll<Result<Box<dyn Packet>, Stopped>> {
         let mut all = self.places.borrow_mut();
         let state = &mut all.places[place.index as usize].state;
-        match std::mem::replace(state, State::Waiting(None)) {
+        // Whoever has its result has nothing to wait for: `close` frees the place.
+        match std::mem::replace(state, State::Free) {
             State::Answered(packet) => Poll::Ready(Ok(packet)),
             State::Failed(reason) => Poll::Ready(Err(reason)),
             State::Waiting(Some(old)) if old.will_wake(waker) => {

@@ -28,6 +28,8 @@ pub struct ShardStats {
     pub turns: u64,
     /// Messages sent to other shards, requests and replies.
     pub messages: u64,
+    /// Calls to other shards that are under way, those included whose caller is gone and whose answer is not there yet.
+    pub calls_under_way: usize,
     /// Jobs taken from the inbox (calls through a `Handle`).
     pub jobs: u64,
     /// Time spent computing for requests, in nanoseconds.
@@ -124,6 +126,7 @@ impl Counters {
             spawned: self.spawned.get(),
             turns: self.turns.get(),
             messages: self.messages.get(),
+            calls_under_way: 0,
             jobs: self.jobs.get(),
             request_ns: self.request_ns.get(),
             background_ns: self.background_ns.get(),
@@ -140,7 +143,11 @@ impl Counters {
 /// # Panics
 /// Off-shard.
 pub fn stats() -> ShardStats {
-    context::current().counters.snapshot()
+    let context = context::current();
+    ShardStats {
+        calls_under_way: context.cross.under_way(),
+        ..context.counters.snapshot()
+    }
 }
 
 /// Forgets the longest stall, so that the next one shows.

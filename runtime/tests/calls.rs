@@ -154,6 +154,29 @@ fn abandoned_calls_run_to_their_end() {
     node.stop().unwrap();
 }
 
+/// Whether its caller took the answer, left before it was there, or with it there: a call's place is free again.
+#[test]
+fn calls_leave_nothing_behind() {
+    let node = start(2);
+    let under_way = node.handle().call(A, || async {
+        for _ in 0..1000 {
+            runtime::call(B, || async {}).await.unwrap();
+            for waits in [false, true] {
+                let mut call = pin!(runtime::call(B, || async {}));
+                assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                if waits {
+                    // Calls are answered in their order.
+                    runtime::call(B, || async {}).await.unwrap();
+                }
+            }
+        }
+        runtime::call(B, || async {}).await.unwrap();
+        runtime::stats().calls_under_way
+    });
+    assert_eq!(under_way.wait(), Ok(0));
+    node.stop().unwrap();
+}
+
 #[test]
 fn plain_threads_call_at_the_same_time() {
     let node = start(2);
