@@ -269,7 +269,10 @@ fn an_epoch_that_settles_gives_its_space_back_bit_by_bit() {
         (before, most)
     });
     // Three flushes have fragments each: of the largest, less than half is there twice.
-    assert!(most > before && most < before * 3 / 2, "{before} bytes before, {most} at most");
+    assert!(
+        most > before && most < before * 3 / 2,
+        "{before} bytes before, {most} at most"
+    );
     files_match(&sim.disk()).expect("no file is left over");
 }
 
