@@ -119,6 +119,7 @@ impl Context {
     }
 
     async fn keep_passing(self: Rc<Self>) {
+        let _passing = Passing(&self);
         loop {
             std::future::poll_fn(|cx| {
                 if self.passes.asked.get() {
@@ -151,6 +152,16 @@ impl Context {
             drop(place);
             self.next_turn(now);
         }
+    }
+}
+
+/// Takes the passer's waker along when the passer ends: dropped after the executor, it would leave the task's memory behind.
+struct Passing<'a>(&'a Context);
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        let waker = std::mem::replace(&mut *self.0.passes.passer.borrow_mut(), Passer::NotYet);
+        drop(waker);
     }
 }
 

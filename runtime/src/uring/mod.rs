@@ -153,6 +153,13 @@ struct Ticker {
     timer: Option<(u64, Timer)>,
 }
 
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        // Dropped after the executor, it would leave the task's memory behind.
+        self.shard.ticker.set(None);
+    }
+}
+
 impl Future for Ticker {
     type Output = ();
 
