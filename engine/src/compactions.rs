@@ -193,6 +193,11 @@ impl RunningCompaction {
         }
     }
 
+    /// What it has yet to read, bytes.
+    pub fn left_bytes(&self) -> u64 {
+        self.bytes_in.saturating_sub(self.read_bytes.get())
+    }
+
     /// How far it is.
     pub fn record(&self) -> CompactionRecord {
         CompactionRecord {

@@ -34,6 +34,12 @@ pub struct ShardStatistics {
     pub reads_hot: u64,
     /// Reads and writes that were refused because memory, the log, a queue or the disk was full.
     pub overloaded: u64,
+    /// Writes that waited because compaction, or the disk, does not keep up with the writers; those behind them in the queue left out.
+    pub writes_slowed: u64,
+    /// For how long, microseconds, all together.
+    pub writes_slowed_us: u64,
+    /// Bytes a second to which writers are slowed at this moment; 0: they are not.
+    pub write_bytes_per_s_max: u64,
     /// Tombstones that they met ([`Cost::tombstones`](crate::Cost::tombstones)).
     pub tombstones: u64,
     /// Pages with more than `tombstone_warn_threshold` of them.
@@ -198,6 +204,24 @@ impl ShardStatistics {
                 Counter,
                 "Reads and writes refused because something was full.",
                 self.overloaded,
+            ),
+            of(
+                "writes_slowed",
+                Counter,
+                "Writes that waited because compaction or the disk does not keep up.",
+                self.writes_slowed,
+            ),
+            of(
+                "writes_slowed_us",
+                Counter,
+                "For how long, microseconds.",
+                self.writes_slowed_us,
+            ),
+            of(
+                "write_bytes_per_s_max",
+                Gauge,
+                "Bytes a second to which writers are slowed; 0: they are not.",
+                self.write_bytes_per_s_max,
             ),
             of("tombstones", Counter, "Tombstones that pages met.", self.tombstones),
             of(

@@ -115,7 +115,7 @@ settings! {
     /// threshold of their own. Default 100,000, minimum 1.
     tombstone_failure_threshold: u32 = 100_000,
     /// Space of the store's file system that is kept back: with less of it free, writes are refused as overloaded, until there is
-    /// more. Left out: a twentieth of the file system, 1 GiB at most. 0: none.
+    /// more, and with less than twice as much they are slowed. Left out: a twentieth of the file system, 1 GiB at most. 0: none.
     free_bytes_min: Option<u64> = None,
     /// Whether a running store tells its figures on the Unix socket `statistics.sock` in its directory, which `scrollback top` and
     /// `scrollback stats` ask, and takes what `scrollback compact` and `scrollback flush` want of it. Default: true.
@@ -129,6 +129,9 @@ settings! {
     /// A table file ends with the partition with which it reaches this size, 4 KiB to 1 TiB, so that a later compaction gives its
     /// space back bit by bit; of a large compaction with the one with which it has a sixteenth of the whole. Default 16 MiB.
     fragment_bytes: u64 = 16 << 20,
+    /// What may wait to be compacted, bytes of each shard: above it writers are slowed to what compaction gets done. Default 16 GiB,
+    /// minimum 1 MiB.
+    compaction_backlog_bytes: u64 = 16 << 30,
     /// A partition of which a flush or a compaction writes so much, before compression, is told in the log and remembered:
     /// `scrollback compaction-stats` shows it. Default 100 MiB, minimum 1.
     large_partition_bytes: u64 = 100 << 20,
@@ -196,6 +199,12 @@ impl Config {
             u64::from(u32::MAX),
         )?;
         bound("fragment_bytes", self.fragment_bytes, 4 << 10, 1 << 40)?;
+        bound(
+            "compaction_backlog_bytes",
+            self.compaction_backlog_bytes,
+            1 << 20,
+            u64::MAX,
+        )?;
         bound("large_partition_bytes", self.large_partition_bytes, 1, u64::MAX)?;
         bound("block_bytes", self.block_bytes as u64, 256, 1 << 20)?;
         bound("io_memory_bytes", self.io_memory_bytes as u64, 256 << 10, 16 << 20)

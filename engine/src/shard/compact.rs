@@ -228,11 +228,28 @@ impl Shard {
     /// What is to be done next, of all tables: the smallest job. What waits decides how much of the CPU compaction has.
     async fn next_task(&self, bytes_max: u64) -> Option<Task> {
         let (smallest, _, backlog) = self.look_through(bytes_max).await;
-        self.compaction_backlog.set(backlog);
+        self.note_backlog(backlog);
+        smallest
+    }
+
+    /// What waits, and what is left of the compaction that runs, decides how much of the CPU compaction has, and how fast writers may be.
+    fn note_backlog(&self, waiting: u64) {
+        let running = self.compaction_running.borrow();
+        let backlog = waiting + running.as_ref().map_or(0, |running| running.left_bytes());
         let of_memtables = backlog / (self.config.memtable_bytes as u64).max(1);
         let shares = SHARES_MIN.saturating_add(u32::try_from(of_memtables).unwrap_or(u32::MAX).saturating_mul(25));
         runtime::set_shares(TaskClass::Compaction, shares.min(SHARES_MAX));
-        smallest
+        if self.pace.set_backlog(backlog) {
+            self.tell_pace();
+        }
+    }
+
+    /// Looks at the backlog while a compaction runs: there is more by what was flushed.
+    pub(super) async fn look_at_backlog(&self) {
+        if self.config.compaction && self.compaction_running.borrow().is_some() {
+            let (_, waiting) = self.waiting().await;
+            self.note_backlog(waiting);
+        }
     }
 
     /// Jobs that wait, sixteen of them at most, and their bytes.
@@ -478,6 +495,8 @@ impl Shard {
             history.push_back(running.record());
         }
         *self.compaction_written.borrow_mut().entry(task.kind).or_default() += running.written_bytes.get();
+        self.pace
+            .compacted(running.read_bytes.get(), Duration::from_micros(running.record().micros));
         add(&self.counters.compaction_read_bytes, running.read_bytes.get());
         add(&self.counters.compaction_written_bytes, running.written_bytes.get());
         self.compaction_wanted.notify_all();

@@ -101,6 +101,7 @@ impl Shard {
                 Ok(()) => {
                     *self.flush_trouble.borrow_mut() = None;
                     retry = RETRY_MIN;
+                    self.look_at_backlog().await;
                 }
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
                 Err(NotAdded::GivenUp(error)) => {

@@ -12,6 +12,7 @@ mod fill;
 mod flush;
 mod joined;
 mod major;
+mod pace;
 mod read;
 mod recover;
 mod space;
@@ -36,6 +37,7 @@ use commitlog::{Latency, Log, LogPosition};
 use joined::{JoinedReads, Turns};
 use major::Majors;
 use model::{KeySeed, Schema, TableId, Token};
+use pace::Pace;
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
 use runtime::{Break, ShardId};
 use space::Shortage;
@@ -88,8 +90,8 @@ pub struct Shard {
     /// The last ones, oldest first.
     compaction_history: RefCell<VecDeque<CompactionRecord>>,
     compaction_written: RefCell<BTreeMap<CompactionKind, u64>>,
-    /// Bytes of all files that are to be compacted.
-    compaction_backlog: Cell<u64>,
+    /// How fast writers may be.
+    pace: Pace,
     /// Tables of which all is to be compacted.
     majors: Majors,
     pub(crate) large_partitions: RefCell<LargePartitions>,
@@ -134,6 +136,8 @@ pub(crate) struct Counters {
     pub reads_joined: Cell<u64>,
     pub reads_hot: Cell<u64>,
     pub overloaded: Cell<u64>,
+    pub writes_slowed: Cell<u64>,
+    pub writes_slowed_us: Cell<u64>,
     pub tombstones: Cell<u64>,
     pub tombstone_warnings: Cell<u64>,
     pub tombstone_failures: Cell<u64>,
@@ -296,6 +300,9 @@ impl Shard {
             reads_joined: self.counters.reads_joined.get(),
             reads_hot: self.counters.reads_hot.get(),
             overloaded: self.counters.overloaded.get(),
+            writes_slowed: self.counters.writes_slowed.get(),
+            writes_slowed_us: self.counters.writes_slowed_us.get(),
+            write_bytes_per_s_max: self.pace.rate(),
             tombstones: self.counters.tombstones.get(),
             tombstone_warnings: self.counters.tombstone_warnings.get(),
             tombstone_failures: self.counters.tombstone_failures.get(),
@@ -307,7 +314,7 @@ impl Shard {
             compaction_read_bytes: self.counters.compaction_read_bytes.get(),
             compaction_written_bytes: self.counters.compaction_written_bytes.get(),
             compaction_purged: self.counters.compaction_purged.get(),
-            compaction_backlog_bytes: self.compaction_backlog.get(),
+            compaction_backlog_bytes: self.pace.backlog(),
             compaction_written_by_kind: self.compaction_written.borrow().clone(),
             memtable_bytes: self.memory.get() as u64,
             sstables: files.len() as u64,

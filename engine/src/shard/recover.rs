@@ -11,6 +11,7 @@
 use super::applied::Applied;
 use super::clock::Clock;
 use super::joined::{JoinedReads, Turns};
+use super::pace::Pace;
 use super::{Counters, READS_MAX, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
@@ -119,7 +120,7 @@ impl Shard {
             compaction_running: RefCell::default(),
             compaction_history: RefCell::default(),
             compaction_written: RefCell::default(),
-            compaction_backlog: Cell::new(0),
+            pace: Pace::new(boot.config.compaction_backlog_bytes),
             majors: super::Majors::default(),
             large_partitions: RefCell::default(),
             flush_trouble: RefCell::new(None),

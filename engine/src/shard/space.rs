@@ -1,7 +1,7 @@
-//! Space that is kept back on the disk, for flushes and for whoever makes room: with less than that writes are refused, and
-//! taken again when space returns. Reads go on.
+//! Space that is kept back on the disk, for flushes and for whoever makes room: with less than twice as much writes are slowed
+//! (`pace`), with less they are refused, and taken again when space returns. Reads go on.
 
-use super::Shard;
+use super::{Shard, pace};
 use crate::config::Config;
 use runtime::disk::{self, Space};
 use runtime::time::timeout;
@@ -15,7 +15,7 @@ const KEPT_PART: u64 = 20;
 /// And never more than this.
 const KEPT_MAX: u64 = 1 << 30;
 
-/// Too little space.
+/// Little space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Shortage {
     pub free_bytes: u64,
@@ -29,9 +29,18 @@ pub(super) fn kept_bytes(config: &Config, space: Space) -> u64 {
 }
 
 fn shortage(config: &Config, space: Space) -> Option<Shortage> {
-    let kept_bytes = kept_bytes(config, space);
-    let free_bytes = space.free_bytes;
-    (free_bytes < kept_bytes).then_some(Shortage { free_bytes, kept_bytes })
+    let shortage = Shortage {
+        free_bytes: space.free_bytes,
+        kept_bytes: kept_bytes(config, space),
+    };
+    pace::is_short(shortage).then_some(shortage)
+}
+
+impl Shortage {
+    /// What is kept back is touched.
+    fn refuses_writes(self) -> bool {
+        self.free_bytes < self.kept_bytes
+    }
 }
 
 impl Shard {
@@ -40,13 +49,14 @@ impl Shard {
         if self.config.free_bytes_min == Some(0) {
             return;
         }
-        let mut known = None;
+        let mut known: Option<Shortage> = None;
         while !self.closing.get() {
             // A disk that does not tell is taken to be as it was.
             if let Ok(space) = disk::space(&self.config.dir).await {
                 let found = shortage(&self.config, space);
-                if found.is_some() != known.is_some() {
-                    match found {
+                let refused = found.filter(|found| found.refuses_writes());
+                if refused.is_some() != known.is_some_and(Shortage::refuses_writes) {
+                    match refused {
                         Some(Shortage { free_bytes, kept_bytes }) => {
                             tracing::warn!(
                                 free_bytes,
@@ -71,10 +81,30 @@ impl Shard {
         }
     }
 
+    /// Writers are slowed from now on, or no more.
+    pub(super) fn tell_pace(&self) {
+        match self.pace.rate() {
+            0 => tracing::info!(shard = self.id.0, "writers are slowed no more"),
+            rate => {
+                let reason = self.pace.reason();
+                tracing::warn!(
+                    shard = self.id.0,
+                    rate,
+                    reason,
+                    "writers are slowed to this rate, bytes a second"
+                );
+            }
+        }
+        self.room.notify_all();
+    }
+
     async fn tell_shortage(&self, found: Option<Shortage>) {
         for to in 0..self.count {
             let set = move |shard: Rc<Shard>| async move {
-                shard.shortage.set(found);
+                shard.shortage.set(found.filter(|found| found.refuses_writes()));
+                if shard.pace.set_space(found) {
+                    shard.tell_pace();
+                }
                 shard.room.notify_all();
             };
             // A shard that has closed takes no writes anyway.

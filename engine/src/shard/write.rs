@@ -136,6 +136,7 @@ impl Shard {
             Err(error) => Err(error),
         };
         let position = self.count_refusal(appended)?;
+        self.pace.wrote(bytes);
         add(&self.counters.writes, 1);
         add(&self.counters.written_bytes, bytes as u64);
         self.hot.written(view.table(), view.token(), view.key(), bytes);
@@ -161,7 +162,7 @@ impl Shard {
     /// Logs a record if nobody waits and there is room for it.
     fn append_at_once(&self, record: &[u8]) -> Result<Option<LogPosition>> {
         self.check_writable()?;
-        if self.waiting_writers.get() > 0 || self.is_full(record.len()) {
+        if self.waiting_writers.get() > 0 || self.is_full(record.len()) || self.pace.wait().is_some() {
             return Ok(None);
         }
         match self.log().append(record) {
@@ -184,11 +185,21 @@ impl Shard {
         let _waiting = Counted::enter(&self.waiting_writers);
         let wait = async {
             let _turn = self.admission.lock().await;
-            while self.is_full(record.len()) {
-                self.seal_for_room();
-                self.room.notified().await;
+            let mut slowed = Slowed::default();
+            loop {
+                if self.is_full(record.len()) {
+                    self.seal_for_room();
+                    self.room.notified().await;
+                } else if let Some(wait) = self.pace.wait() {
+                    slowed.begin(&self.counters);
+                    // Whatever changes is a reason to look again.
+                    let _ended_early = runtime::time::timeout(wait, self.room.notified()).await;
+                } else {
+                    break;
+                }
                 self.check_writable()?;
             }
+            drop(slowed);
             loop {
                 self.check_writable()?;
                 match self.log().append(record) {
@@ -204,11 +215,18 @@ impl Shard {
                 .borrow()
                 .as_ref()
                 .map(|trouble| format!(", and flushes fail: {trouble}"));
-            let what = format!(
-                "the memtables or the log of shard {} are full{}",
-                self.id.0,
-                trouble.unwrap_or_default()
-            );
+            let what = match self.pace.rate() {
+                0 => format!(
+                    "the memtables or the log of shard {} are full{}",
+                    self.id.0,
+                    trouble.unwrap_or_default()
+                ),
+                rate => format!(
+                    "writes of shard {} are slowed to {rate} bytes a second: {}",
+                    self.id.0,
+                    self.pace.reason()
+                ),
+            };
             Err(Error::Overloaded { what })
         })
     }
@@ -329,6 +347,27 @@ fn refused(error: AppendError) -> Error {
         },
         AppendError::Closed => Error::Closed,
         other => Error::invalid(other.to_string()),
+    }
+}
+
+/// Counts a write that is slowed, and for how long.
+#[derive(Default)]
+struct Slowed<'a>(Option<(&'a super::Counters, Instant)>);
+
+impl<'a> Slowed<'a> {
+    fn begin(&mut self, counters: &'a super::Counters) {
+        if self.0.is_none() {
+            add(&counters.writes_slowed, 1);
+            self.0 = Some((counters, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Slowed<'_> {
+    fn drop(&mut self) {
+        if let Some((counters, since)) = self.0 {
+            add(&counters.writes_slowed_us, micros(since.elapsed()));
+        }
     }
 }
 

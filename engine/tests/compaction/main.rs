@@ -12,6 +12,7 @@ mod crash;
 mod damage;
 mod gone;
 mod levels;
+mod pace;
 mod purge;
 mod shards;
 mod threshold;

@@ -99,6 +99,7 @@ const LINES: &[(&str, Line)] = &[
     ("row cache hits %", Line::Percent("row_cache_hits", "row_cache_misses")),
     ("block cache hits %", Line::Percent("cache_hits", "cache_misses")),
     ("overloaded/s", Line::Rate("overloaded")),
+    ("slowed to MiB/s", Line::Mib("write_bytes_per_s_max")),
     ("tombstones/s", Line::Rate("tombstones")),
     ("memtables MiB", Line::Mib("memtable_bytes")),
     ("log MiB", Line::Mib("log_bytes")),
