@@ -76,12 +76,11 @@ impl Pace {
     /// A write of so many bytes was logged.
     #[inline]
     pub(super) fn wrote(&self, bytes: usize) {
-        let rate = self.rate.get();
-        if rate > 0 {
+        // None if the rate is 0.
+        if let Some(nanos) = (bytes as u64 * 1_000_000_000).checked_div(self.rate.get()) {
             let now = Instant::now();
             let earliest = Instant::from_nanos(now.as_nanos().saturating_sub(BURST.as_nanos() as u64));
             let from = self.next.get().map_or(now, |next| next.max(earliest));
-            let nanos = bytes as u64 * 1_000_000_000 / rate;
             self.next.set(Some(from + Duration::from_nanos(nanos)));
         }
     }
