@@ -487,13 +487,15 @@ pub enum Bench {
     Crowd(BenchCrowd),
     /// The newest 50 messages of a channel behind many that were deleted one by one.
     Deleted(BenchDeleted),
-    /// Durable writes while memtables of --memtable-bytes are flushed or, with --snapshot, a snapshot is taken, beside the same
-    /// without.
+    /// Durable writes while memtables of --memtable-bytes are flushed or, with --snapshot, a snapshot is taken or, with --compact,
+    /// everything is compacted, beside the same without.
     Flush(BenchFlush),
     /// Opening a store whose --messages are all in the log and in no table file, as after a crash.
     Recovery(Workload),
     /// Durable inserts and pages just after a store was opened with another number of shards, beside later ones.
     Reshard(BenchReshard),
+    /// Deleting a channel with large buckets, or small ones: what is written for it, and what becomes of its files.
+    Buckets(BenchBuckets),
     /// Weeks of a skewed load in minutes: what is written and kept on disk for it, by cause, and a plot of it.
     Compaction(BenchCompaction),
 }
@@ -541,6 +543,25 @@ pub struct BenchIngest {
     /// Flush everything to table files within the measured time.
     #[arg(long)]
     pub flush: bool,
+    /// Compact everything to one run of table files on each shard within the measured time.
+    #[arg(long)]
+    pub compact: bool,
+}
+
+/// `bench buckets`
+#[derive(Args, Debug)]
+pub struct BenchBuckets {
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Buckets of each channel.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub buckets: u32,
+    /// Bytes of content in each of the large buckets.
+    #[arg(long, value_name = "SIZE", default_value = "20MiB")]
+    pub bucket_bytes: Size,
+    /// Delete a channel with small buckets instead.
+    #[arg(long)]
+    pub small: bool,
 }
 
 /// `bench compaction`
@@ -630,6 +651,9 @@ pub struct BenchFlush {
     /// Take a snapshot, which flushes all shards and links their files.
     #[arg(long)]
     pub snapshot: bool,
+    /// Compact everything, all that was written in the rounds before included.
+    #[arg(long, conflicts_with = "snapshot")]
+    pub compact: bool,
 }
 
 /// `bench reshard`
@@ -656,6 +680,9 @@ pub struct BenchDeleted {
     /// Channels measured in each state; the median is told.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
+    /// Only when the grace of the deletions has passed and everything is compacted, without a row cache; and what a page reads then.
+    #[arg(long)]
+    pub settled: bool,
 }
 
 /// `bench page`

@@ -5,7 +5,8 @@
 //! 3. A job with one output is cut into *fragments*, at borders of tokens. Each fragment becomes part of the store by itself: one
 //!    manifest edit adds it and narrows the inputs by its tokens, so that for each token either the inputs or the output is in force,
 //!    whenever a crash comes. An input of which nothing is left in force goes, and its space with it.
-//! 4. A job with several outputs (late data taken apart, a file that shards share) becomes part of the store in one edit at its end.
+//! 4. A job with several outputs (late data taken apart, a file that shards share) becomes part of the store in one edit at its end;
+//!    late data taken apart are in fragments, too.
 //!
 //! What somebody has asked for ([`Store::compact`](crate::Store::compact)) is done before what the strategies want.
 //!
@@ -906,13 +907,16 @@ impl Merging<'_> {
         while merger.next_partition().await.map_err(Error::from)? {
             self.shard.check_goes_on()?;
             let token = merger.token();
-            let is_large = is_cut && are_looked_up && self.is_large(token, merger.key()).await?;
+            let is_large = are_looked_up && self.is_large(token, merger.key()).await?;
             if let Some((before, was_large)) = last
-                && is_cut
                 && before < token
-                && (is_large || was_large || outputs.open_bytes(0) >= self.fragment_bytes)
             {
-                self.publish(outputs, token.0 - 1).await?;
+                let least = if is_large || was_large { 0 } else { self.fragment_bytes };
+                if !is_cut {
+                    outputs.seal_from(least, token.0 - 1).await?;
+                } else if outputs.open_bytes(0) >= least {
+                    self.publish(outputs, token.0 - 1).await?;
+                }
             }
             last = Some((token, is_large));
             let rule = PurgeRule {

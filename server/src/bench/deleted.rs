@@ -1,8 +1,11 @@
 //! `bench deleted`: the newest messages of a channel behind many that were deleted one by one.
 //!
 //! Four states: everything in memory; everything flushed; the messages flushed before they are deleted, so that each meets its
-//! tombstone only when it is read; and the tombstones flushed after that, into a file of their own. The first page of each state is the one that has to find its way; times are taken on
-//! the channel's shard.
+//! tombstone only when it is read; and the tombstones flushed after that, into a file of their own. The first page of each state is the
+//! one that has to find its way; times are taken on the channel's shard.
+//!
+//! With `--settled` another state instead: everything flushed and compacted, before the messages and when the grace of their deletions
+//! has passed; without a row cache, so that it shows what a page reads.
 
 use super::{
     figures::{Figures, round},
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::{cli, failure::Done, in_flight::InFlight, output::Format, scratch, session};
 use messages::{History, MessageId, Messages, Options};
-use runtime::time::Instant;
+use runtime::time::{self, Instant};
 use std::time::Duration;
 
 /// Messages that stay, older than the deleted ones.
@@ -29,27 +32,46 @@ enum State {
     Flushed,
     FlushedBefore,
     FlushedApart,
+    Settled,
 }
+
+/// By the store's clock: beyond the grace of deletions.
+const LATER: Duration = Duration::from_secs(3 * 3600);
 
 /// Measures.
 pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
     let workload = &args.workload;
     let folder = scratch::Folder::new(workload.data.as_deref(), "bench")?;
-    let config = workload::config(workload, folder.path())?;
-    let figures = session::with_config(config, Options::default(), async |messages| {
-        let shards = messages.store().shards();
-        let mut figures = Figures::bare("deleted", workload, ("deleted", args.deleted), shards);
-        for (name, state) in [
+    let mut config = workload::config(workload, folder.path())?;
+    let states = match args.settled {
+        true => &[("settled", State::Settled)][..],
+        false => &[
             ("memory", State::Memory),
             ("flushed", State::Flushed),
             ("flushed_before", State::FlushedBefore),
             ("flushed_apart", State::FlushedApart),
-        ] {
+        ],
+    };
+    if args.settled {
+        config.row_cache_bytes = 0;
+    }
+    let figures = session::with_config(config, Options::default(), async |messages| {
+        let shards = messages.store().shards();
+        let mut figures = Figures::bare("deleted", workload, ("deleted", args.deleted), shards);
+        for &(name, state) in states {
             let mut times: [Vec<f64>; 3] = Default::default();
             for round in 0..args.rounds {
                 let channel = messages.channel(&format!("{name}-{round}")).await?;
-                for (of, took) in times.iter_mut().zip(measure(&messages, channel, state, &args).await?) {
-                    of.push(took);
+                let pages = measure(&messages, channel, state, &args).await?;
+                for (of, page) in times.iter_mut().zip(&pages) {
+                    of.push(page.us);
+                }
+                if state == State::Settled && round + 1 == args.rounds {
+                    let [plain, .., later] = pages;
+                    figures.put("settled_plain_sstables", plain.sstables);
+                    figures.put("settled_plain_data_blocks", plain.data_blocks);
+                    figures.put("settled_later_sstables", later.sstables);
+                    figures.put("settled_later_data_blocks", later.data_blocks);
                 }
             }
             for (page, times) in ["plain", "first", "later"].into_iter().zip(&mut times) {
@@ -64,8 +86,16 @@ pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
     figures?.tell(format)
 }
 
-/// Microseconds of a page without deleted messages, of the first one behind them, and of those that follow.
-async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::BenchDeleted) -> Done<[f64; 3]> {
+/// What a page has cost.
+#[derive(Clone, Copy)]
+struct Page {
+    us: f64,
+    sstables: u64,
+    data_blocks: u64,
+}
+
+/// A page without deleted messages, the first one behind them, and one of those that follow.
+async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::BenchDeleted) -> Done<[Page; 3]> {
     let load = async |count: usize| -> Done<Vec<MessageId>> {
         let content = "x".repeat(args.workload.content_bytes.as_usize());
         let mut ids = Vec::new();
@@ -78,6 +108,9 @@ async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::Be
     load(KEPT).await?;
     if state != State::Memory {
         messages.store().flush().await?;
+    }
+    if state == State::Settled {
+        messages.store().compact(None).await?;
     }
     let plain = later_page(messages, channel).await?;
     let gone = load(usize::try_from(args.deleted).unwrap_or(usize::MAX)).await?;
@@ -97,15 +130,20 @@ async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::Be
     if matches!(state, State::Flushed | State::FlushedApart) {
         messages.store().flush().await?;
     }
+    if state == State::Settled {
+        messages.store().flush().await?;
+        time::set_ahead(LATER);
+        messages.store().compact(None).await?;
+    }
     let first = page(messages, channel).await?;
     Ok([plain, first, later_page(messages, channel).await?])
 }
 
-/// Microseconds of a page after some others: the median.
-async fn later_page(messages: &Messages, channel: i64) -> Done<f64> {
+/// A page after some others: the median.
+async fn later_page(messages: &Messages, channel: i64) -> Done<Page> {
     page(messages, channel).await?;
     let wait = |_| async {
-        runtime::time::sleep(LEARNS).await;
+        time::sleep(LEARNS).await;
         Ok(())
     };
     messages.call(messages.home_of(channel), wait).await?;
@@ -113,12 +151,12 @@ async fn later_page(messages: &Messages, channel: i64) -> Done<f64> {
     for _ in 0..LATER_PAGES {
         times.push(page(messages, channel).await?);
     }
-    times.sort_by(f64::total_cmp);
+    times.sort_by(|a, b| a.us.total_cmp(&b.us));
     Ok(times[LATER_PAGES / 2])
 }
 
-/// Microseconds of a newest page, which must be full.
-async fn page(messages: &Messages, channel: i64) -> Done<f64> {
+/// A newest page, which must be full.
+async fn page(messages: &Messages, channel: i64) -> Done<Page> {
     let read = messages.call(messages.home_of(channel), move |local| async move {
         let began = Instant::now();
         let page = local.history(channel, History::newest(LIMIT)).await?;
@@ -127,9 +165,16 @@ async fn page(messages: &Messages, channel: i64) -> Done<f64> {
             bytes += message?.content.len();
         }
         std::hint::black_box(bytes);
-        Ok((page.len(), began.elapsed()))
+        let us = began.elapsed().as_secs_f64() * 1e6;
+        let cost = page.cost();
+        let cost = Page {
+            us,
+            sstables: cost.sstables_opened,
+            data_blocks: cost.data_blocks,
+        };
+        Ok((page.len(), cost))
     });
-    let (len, took) = read.await?;
+    let (len, cost) = read.await?;
     assert_eq!(len, LIMIT, "the page goes on behind what was deleted");
-    Ok(took.as_secs_f64() * 1e6)
+    Ok(cost)
 }

@@ -1,8 +1,9 @@
-//! `bench flush`: durable writes, and pages, while a memtable of a given size is flushed or a snapshot is taken, beside the same
-//! without.
+//! `bench flush`: durable writes, and pages, while a memtable of a given size is flushed, a snapshot is taken or everything is
+//! compacted, beside the same without.
 //!
 //! Each round fills the memtables, measures the writers alone, then while every shard flushes. What the writers add meanwhile is
-//! flushed in the next round.
+//! flushed in the next round. Before a compaction everything is flushed, so that it is the compaction that is measured; each has all
+//! rounds before it to read.
 
 use super::{
     figures::{Figures, round},
@@ -120,6 +121,7 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
         workload: args,
         readers,
         snapshot,
+        compact,
     } = bench;
     let folder = scratch::Folder::new(args.data.as_deref(), "bench")?;
     let flush_bytes = args.memtable_bytes.as_usize();
@@ -146,9 +148,16 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
                 flushed?;
                 Ok(part)
             };
-            let parts = match snapshot {
-                false => on_all(&messages, (&args, readers), number, flush).await?,
-                true => during_snapshot(&messages, (&args, readers), number).await?,
+            let of = (&args, readers);
+            let store = messages.store();
+            let parts = if snapshot {
+                let snapshot = async { Ok(drop(store.snapshot(&format!("round-{number}")).await?)) };
+                during(&messages, of, number, snapshot).await?
+            } else if compact {
+                store.flush().await?;
+                during(&messages, of, number, store.compact(None)).await?
+            } else {
+                on_all(&messages, of, number, flush).await?
             };
             parts.iter().for_each(|part| flushing.add(part));
         }
@@ -183,6 +192,7 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
             figures.put("pages_p99_ratio", round(flushing.pages_us(0.99) / quiet.pages_us(0.99)));
         }
         figures.put("snapshot", snapshot);
+        figures.put("compact", compact);
         figures.put("flushes", flushing.parts);
         figures.put("flush_bytes", flushing.memtable_bytes / flushing.parts);
         let flush_ms = flushing.took.as_secs_f64() * 1000.0 / flushing.parts as f64;
@@ -192,31 +202,35 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
     figures.tell(format)
 }
 
-/// Measures on every shard while a snapshot is taken.
-async fn during_snapshot(messages: &Messages, of: (&cli::Workload, u32), number: u64) -> Done<Vec<Part>> {
-    let taken = Arc::new(AtomicBool::new(false));
-    let until = Arc::clone(&taken);
+/// Measures on every shard until `work` is done.
+async fn during(
+    messages: &Messages,
+    of: (&cli::Workload, u32),
+    number: u64,
+    work: impl Future<Output = engine::Result<()>>,
+) -> Done<Vec<Part>> {
+    let done = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&done);
     let measure = move |on: Writers| {
         let until = Arc::clone(&until);
         async move {
-            let taken = async {
+            let done = async {
                 while !until.load(Ordering::Acquire) {
                     runtime::time::sleep(Duration::from_millis(1)).await;
                 }
             };
-            on.measure(taken).await
+            on.measure(done).await
         }
     };
     let mut measured = pin!(on_all(messages, of, number, measure));
-    let name = format!("round-{number}");
-    let mut snapshot = pin!(messages.store().snapshot(&name));
+    let mut work = pin!(work);
     let mut result = None;
     poll_fn(|context| {
         if result.is_none()
-            && let Poll::Ready(snapshot) = snapshot.as_mut().poll(context)
+            && let Poll::Ready(ended) = work.as_mut().poll(context)
         {
-            result = Some(snapshot);
-            taken.store(true, Ordering::Release);
+            result = Some(ended);
+            done.store(true, Ordering::Release);
         }
         measured.as_mut().poll(context)
     })

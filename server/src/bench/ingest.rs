@@ -32,6 +32,9 @@ pub fn run(args: cli::BenchIngest, format: Format) -> Done {
             if args.flush {
                 messages.store().flush().await?;
             }
+            if args.compact {
+                messages.store().compact(None).await?;
+            }
             Ok(())
         };
         let phase = measure(&messages, workload, workload.messages, 2, task, flush).await?;
@@ -55,6 +58,8 @@ pub fn run(args: cli::BenchIngest, format: Format) -> Done {
         figures.put("body", messages.store().body().map(|body| body.to_string()));
         figures.put("batch", batch);
         figures.put("flushes", grown.sum(|of| of.flushes));
+        figures.put("compactions", grown.sum(|of| of.compactions));
+        figures.put("compaction_written_bytes", grown.sum(|of| of.compaction_written_bytes));
         figures.put("log_groups", grown.sum(|of| of.log.groups));
         Ok((figures, shards))
     })?;

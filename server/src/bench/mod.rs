@@ -6,6 +6,7 @@
 //!   `odsync_raw_us` that of bare 4 KiB writes, one thread for each shard, right after it.
 //! - Allocations are counted in a further, shorter part, because counting costs.
 
+mod buckets;
 mod compaction;
 mod crowd;
 mod deleted;
@@ -32,6 +33,7 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
         cli::Bench::Flush(args) => flush::run(args, format),
         cli::Bench::Recovery(args) => recovery::run(args, format),
         cli::Bench::Reshard(args) => reshard::run(args, format),
+        cli::Bench::Buckets(args) => buckets::run(args, format),
         cli::Bench::Compaction(args) => compaction::run(args, format),
     }
 }
