@@ -67,6 +67,9 @@ const STAGES: &[Stage] = &[
     ("round trip", || command(&["roundtrip", "--kills", "1"])),
     // About a minute each.
     ("kill -9", || command(&["kill9", "--rounds", "20", "--lines", "120000"])),
+    ("chat, compacted and killed", || {
+        command(&["chat-compaction", "--messages", "40000", "--kills", "4"])
+    }),
     ("bit flips", || command(&["bitflip"])),
     ("leaks", || command(&["leaks", "--rounds", "200", "--cycles", "10"])),
     // Minutes of building, where there is a nightly compiler; 20 s each are a command of their own.

@@ -7,6 +7,7 @@ pub mod arrows;
 mod asan;
 mod bitflip;
 mod chat;
+mod chat_compaction;
 mod ci;
 mod clock;
 mod fuzz;
@@ -44,6 +45,11 @@ enum Command {
     CrashPoints(sim::crash_points::Options),
     /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
     Kill9(kill9::Options),
+    /// Chat in many channels, edited and deleted in part, compacted by each strategy, killed with SIGKILL in between: every channel exact.
+    ChatCompaction(chat_compaction::Options),
+    /// The process that `chat-compaction` kills.
+    #[command(hide = true)]
+    ChatCompactionChild(chat_compaction::child::Options),
     /// Every bit of a small file of each kind, flipped: each flip must be detected.
     Bitflip(bitflip::Options),
     /// Every decoder, fuzzed under AddressSanitizer; needs a nightly compiler.
@@ -74,6 +80,8 @@ fn execute(command: Command) -> bool {
         Command::Leaks(options) => leaks::run(&options),
         Command::Sim(options) => sim::command::run(options),
         Command::SimChat(options) => chat::run(options),
+        Command::ChatCompaction(options) => chat_compaction::run(&options),
+        Command::ChatCompactionChild(options) => chat_compaction::child::run(&options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),

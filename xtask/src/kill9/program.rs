@@ -1,6 +1,7 @@
 //! The real `scrollback` program: built, run to its end, or started to be killed.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,6 +81,12 @@ impl Program {
         Ok(Self { path })
     }
 
+    /// This very program, for commands of its own that are to be killed.
+    pub(crate) fn this() -> Result<Self, String> {
+        let path = std::env::current_exe().map_err(|e| format!("where this program is cannot be told: {e}"))?;
+        Ok(Self { path })
+    }
+
     /// A folder for stores, beside the program: where cargo builds there is a real file system.
     pub(crate) fn folder(&self) -> Result<tempfile::TempDir, String> {
         let beside = self.path.parent().unwrap_or(Path::new("."));
@@ -89,12 +96,21 @@ impl Program {
 
     /// Starts it. What it says on standard error is ours to say too.
     pub(crate) fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Process, String> {
+        self.start_with(Stdio::null(), arguments)
+    }
+
+    /// Starts it, and has it listen ([`Process::say`]).
+    pub(crate) fn start_to_listen<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Process, String> {
+        self.start_with(Stdio::piped(), arguments)
+    }
+
+    fn start_with<A: AsRef<OsStr>>(&self, input: Stdio, arguments: &[A]) -> Result<Process, String> {
         let mut command = Command::new(&self.path);
         command
             .args(arguments)
             // That a kill leaves orphans and torn tails is what is meant to happen.
             .env("SCROLLBACK_LOG", "error")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         let what = arguments
@@ -115,30 +131,9 @@ impl Program {
     pub(crate) fn run<A: AsRef<OsStr>>(
         &self,
         arguments: &[A],
-        mut each: impl FnMut(&str) -> Result<(), String>,
+        each: impl FnMut(&str) -> Result<(), String>,
     ) -> Result<(), String> {
-        let mut process = self.start(arguments)?;
-        let mut heard = Stopwatch::start();
-        loop {
-            let open = process.fill(Duration::from_millis(200))?;
-            while let Some(line) = process.line() {
-                heard = Stopwatch::start();
-                each(line)?;
-            }
-            if !open {
-                break;
-            }
-            if heard.elapsed() > SILENCE_MAX {
-                let (what, threads) = (&process.what, process.threads());
-                return Err(format!("scrollback {what} does not end; its threads:\n{threads}"));
-            }
-        }
-        let (what, status) = (process.what.clone(), process.end()?);
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("scrollback {what} ended with {status}"))
-        }
+        self.start(arguments)?.hear_out(each)
     }
 }
 
@@ -160,6 +155,39 @@ impl Process {
     /// The next whole line.
     pub(crate) fn line(&mut self) -> Option<&str> {
         self.pipe.line()
+    }
+
+    /// Says a line to it, if it was started to listen.
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), String> {
+        let what = &self.what;
+        let input = self.child.stdin.as_mut().ok_or("a child that does not listen")?;
+        writeln!(input, "{line}").map_err(|e| format!("scrollback {what} does not listen: {e}"))
+    }
+
+    /// Says nothing more to it, waits for its good end, and gives each line to `each`.
+    pub(crate) fn hear_out(mut self, mut each: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
+        drop(self.child.stdin.take());
+        let mut heard = Stopwatch::start();
+        loop {
+            let open = self.fill(Duration::from_millis(200))?;
+            while let Some(line) = self.line() {
+                heard = Stopwatch::start();
+                each(line)?;
+            }
+            if !open {
+                break;
+            }
+            if heard.elapsed() > SILENCE_MAX {
+                let (what, threads) = (&self.what, self.threads());
+                return Err(format!("scrollback {what} does not end; its threads:\n{threads}"));
+            }
+        }
+        let (status, what) = (self.end()?, &self.what);
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("scrollback {what} ended with {status}"))
+        }
     }
 
     /// Goes on reading for `time`, or until it ends.
