@@ -24,7 +24,7 @@ const AT_ONCE: usize = 256;
 const LIMIT: usize = 50;
 /// What the row cache learns from a page, it has learnt after this time.
 const LEARNS: Duration = Duration::from_millis(200);
-const LATER_PAGES: usize = 11;
+const LATER_PAGES: usize = 101;
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -35,7 +35,7 @@ enum State {
     Settled,
 }
 
-/// By the store's clock: beyond the grace of deletions.
+/// By the store's clock, in each round once more: beyond the grace of deletions.
 const LATER: Duration = Duration::from_secs(3 * 3600);
 
 /// Measures.
@@ -62,7 +62,7 @@ pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
             let mut times: [Vec<f64>; 3] = Default::default();
             for round in 0..args.rounds {
                 let channel = messages.channel(&format!("{name}-{round}")).await?;
-                let pages = measure(&messages, channel, state, &args).await?;
+                let pages = measure(&messages, channel, state, LATER * (round + 1), &args).await?;
                 for (of, page) in times.iter_mut().zip(&pages) {
                     of.push(page.us);
                 }
@@ -94,8 +94,15 @@ struct Page {
     data_blocks: u64,
 }
 
-/// A page without deleted messages, the first one behind them, and one of those that follow.
-async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::BenchDeleted) -> Done<[Page; 3]> {
+/// A page without deleted messages, the first one behind them, and one of those that follow. `later`: how far the clock is ahead when
+/// the deletions have had their grace.
+async fn measure(
+    messages: &Messages,
+    channel: i64,
+    state: State,
+    later: Duration,
+    args: &cli::BenchDeleted,
+) -> Done<[Page; 3]> {
     let load = async |count: usize| -> Done<Vec<MessageId>> {
         let content = "x".repeat(args.workload.content_bytes.as_usize());
         let mut ids = Vec::new();
@@ -132,7 +139,7 @@ async fn measure(messages: &Messages, channel: i64, state: State, args: &cli::Be
     }
     if state == State::Settled {
         messages.store().flush().await?;
-        time::set_ahead(LATER);
+        time::set_ahead(later);
         messages.store().compact(None).await?;
     }
     let first = page(messages, channel).await?;
@@ -147,34 +154,43 @@ async fn later_page(messages: &Messages, channel: i64) -> Done<Page> {
         Ok(())
     };
     messages.call(messages.home_of(channel), wait).await?;
-    let mut times = Vec::new();
-    for _ in 0..LATER_PAGES {
-        times.push(page(messages, channel).await?);
-    }
+    let mut times = pages(messages, channel, LATER_PAGES).await?;
     times.sort_by(|a, b| a.us.total_cmp(&b.us));
     Ok(times[LATER_PAGES / 2])
 }
 
-/// A newest page, which must be full.
+/// A newest page.
 async fn page(messages: &Messages, channel: i64) -> Done<Page> {
+    let mut pages = pages(messages, channel, 1).await?;
+    Ok(pages.remove(0))
+}
+
+/// Newest pages one after the other, which must be full.
+async fn pages(messages: &Messages, channel: i64, count: usize) -> Done<Vec<Page>> {
     let read = messages.call(messages.home_of(channel), move |local| async move {
-        let began = Instant::now();
-        let page = local.history(channel, History::newest(LIMIT)).await?;
-        let mut bytes = 0;
-        for message in page.messages() {
-            bytes += message?.content.len();
+        let mut pages = Vec::new();
+        for _ in 0..count {
+            let began = Instant::now();
+            let page = local.history(channel, History::newest(LIMIT)).await?;
+            let mut bytes = 0;
+            for message in page.messages() {
+                bytes += message?.content.len();
+            }
+            std::hint::black_box(bytes);
+            let us = began.elapsed().as_secs_f64() * 1e6;
+            let cost = page.cost();
+            let read = Page {
+                us,
+                sstables: cost.sstables_opened,
+                data_blocks: cost.data_blocks,
+            };
+            pages.push((page.len(), read));
         }
-        std::hint::black_box(bytes);
-        let us = began.elapsed().as_secs_f64() * 1e6;
-        let cost = page.cost();
-        let cost = Page {
-            us,
-            sstables: cost.sstables_opened,
-            data_blocks: cost.data_blocks,
-        };
-        Ok((page.len(), cost))
+        Ok(pages)
     });
-    let (len, cost) = read.await?;
-    assert_eq!(len, LIMIT, "the page goes on behind what was deleted");
-    Ok(cost)
+    let full = |(len, page)| {
+        assert_eq!(len, LIMIT, "the page goes on behind what was deleted");
+        page
+    };
+    Ok(read.await?.into_iter().map(full).collect())
 }
