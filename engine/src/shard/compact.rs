@@ -576,7 +576,11 @@ impl Shard {
                 runtime::time::sleep(READERS_WAIT).await;
             }
             generations.push(file.record.generation);
-            drop(file.table.clone().close().await);
+            // What is said of a file that goes matters to nobody.
+            drop(match Rc::try_unwrap(file) {
+                Ok(file) => file.table.close().await,
+                Err(read) => read.table.clone().close().await,
+            });
         }
         generations
     }
