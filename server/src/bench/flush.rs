@@ -151,7 +151,10 @@ pub fn run(bench: cli::BenchFlush, format: Format) -> Done {
             let of = (&args, readers);
             let store = messages.store();
             let parts = if snapshot {
-                let snapshot = async { Ok(drop(store.snapshot(&format!("round-{number}")).await?)) };
+                let snapshot = async {
+                    store.snapshot(&format!("round-{number}")).await?;
+                    Ok(())
+                };
                 during(&messages, of, number, snapshot).await?
             } else if compact {
                 store.flush().await?;
