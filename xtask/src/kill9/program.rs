@@ -20,6 +20,8 @@ const SIGKILL: i32 = 9;
 /// Where the program is, and where it may put stores.
 pub(crate) struct Program {
     path: PathBuf,
+    /// It is this program.
+    is_this: bool,
 }
 
 #[derive(Deserialize)]
@@ -78,13 +80,13 @@ impl Program {
         let path = programs
             .next()
             .ok_or("cargo has not said where the program scrollback is")?;
-        Ok(Self { path })
+        Ok(Self { path, is_this: false })
     }
 
     /// This very program, for commands of its own that are to be killed.
     pub(crate) fn this() -> Result<Self, String> {
         let path = std::env::current_exe().map_err(|e| format!("where this program is cannot be told: {e}"))?;
-        Ok(Self { path })
+        Ok(Self { path, is_this: true })
     }
 
     /// A folder for stores, beside the program: where cargo builds there is a real file system.
@@ -105,7 +107,13 @@ impl Program {
     }
 
     fn start_with<A: AsRef<OsStr>>(&self, input: Stdio, arguments: &[A]) -> Result<Process, String> {
-        let mut command = Command::new(&self.path);
+        // Cargo may have put another one into its place meanwhile.
+        let program = if self.is_this {
+            Path::new("/proc/self/exe")
+        } else {
+            &self.path
+        };
+        let mut command = Command::new(program);
         command
             .args(arguments)
             // That a kill leaves orphans and torn tails is what is meant to happen.
