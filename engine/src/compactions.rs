@@ -167,7 +167,7 @@ impl ShardCompactions {
 /// A compaction that runs.
 pub(crate) struct RunningCompaction {
     table: String,
-    kind: CompactionKind,
+    pub kind: CompactionKind,
     began_s: u32,
     began: runtime::time::Instant,
     files_in: u32,

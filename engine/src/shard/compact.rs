@@ -234,9 +234,11 @@ impl Shard {
     }
 
     /// What waits, and what is left of the compaction that runs, decides how much of the CPU compaction has, and how fast writers may be.
+    /// What somebody has asked for has nothing to do with writers.
     fn note_backlog(&self, waiting: u64) {
         let running = self.compaction_running.borrow();
-        let backlog = waiting + running.as_ref().map_or(0, |running| running.left_bytes());
+        let running = running.as_ref().filter(|running| running.kind != CompactionKind::Major);
+        let backlog = waiting + running.map_or(0, |running| running.left_bytes());
         let of_memtables = backlog / (self.config.memtable_bytes as u64).max(1);
         let shares = SHARES_MIN.saturating_add(u32::try_from(of_memtables).unwrap_or(u32::MAX).saturating_mul(25));
         runtime::set_shares(TaskClass::Compaction, shares.min(SHARES_MAX));
@@ -565,8 +567,9 @@ impl Shard {
     }
 
     /// Closes files that are no longer part of the store, when those who read them are done, and gives their numbers. Whoever closes a
-    /// removed file last waits until the file system has freed its blocks, which for a large one takes longer than a shard may stand
-    /// still: so the last are closed here, and removed afterwards.
+    /// removed file last waits until the file system has freed its blocks: 3 ms for 16 MiB and 36 for 256 on ext4, where a read would
+    /// stand still. So the last are closed here, and removed afterwards, which a thread beside the shard does. Readers who take
+    /// longer than that keep it open all the same.
     async fn close_gone(&self, gone: Vec<Rc<LiveFile>>) -> Vec<u64> {
         let until = Instant::now() + READERS_WAIT_MAX;
         let mut generations = Vec::new();

@@ -216,15 +216,15 @@ impl Shard {
                 .as_ref()
                 .map(|trouble| format!(", and flushes fail: {trouble}"));
             let what = match self.pace.rate() {
-                0 => format!(
-                    "the memtables or the log of shard {} are full{}",
-                    self.id.0,
-                    trouble.unwrap_or_default()
-                ),
-                rate => format!(
+                rate if rate > 0 && !self.is_full(record.len()) => format!(
                     "writes of shard {} are slowed to {rate} bytes a second: {}",
                     self.id.0,
                     self.pace.reason()
+                ),
+                _ => format!(
+                    "the memtables or the log of shard {} are full{}",
+                    self.id.0,
+                    trouble.unwrap_or_default()
                 ),
             };
             Err(Error::Overloaded { what })

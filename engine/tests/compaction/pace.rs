@@ -7,7 +7,10 @@ use model::{Mutation, Schema};
 use runtime::sim::{client_now, client_sleep};
 use runtime::{ShardId, TaskClass};
 use scrollback_engine::{Config, Error, Shard, ShardStatistics, Store};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 const BYTES: usize = 8 << 10;
@@ -98,6 +101,41 @@ fn writers_wait_for_compactions_that_do_not_keep_up() {
             after.writes_slowed
         );
         assert_eq!(history(&store, &schema, 1, 100).await.len(), 400 + written as usize);
+        store.close().await.expect("closed");
+    });
+}
+
+/// However much somebody wants compacted, writers have not brought it.
+#[test]
+fn what_was_asked_for_slows_nobody() {
+    let _whole = whole();
+    let mut sim = simulator(9, 1);
+    let handle = sim.start();
+    let config = Config {
+        compaction_backlog_bytes: 1 << 20,
+        ..config()
+    };
+    run(&mut sim, async move {
+        let (store, schema) = open(handle, config, &AT_REST).await;
+        for first in [0, 200] {
+            for id in first..first + 200 {
+                store.apply(large(&schema, id)).await.expect("written");
+            }
+            store.flush().await.expect("flushed");
+        }
+        let mut asked = pin!(store.compact(None));
+        let asks = poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx).is_pending()));
+        assert!(asks.await, "it takes its time");
+        let (mut looks, mut id) = (0, 1000);
+        while figures(&store).await.compactions == 0 {
+            // Each flush looks at the backlog.
+            store.apply(large(&schema, id)).await.expect("written");
+            store.flush().await.expect("flushed");
+            assert_eq!(figures(&store).await.write_bytes_per_s_max, 0);
+            (looks, id) = (looks + 1, id + 1);
+        }
+        asked.await.expect("compacted");
+        assert!(looks > 1, "{looks} flushes beside it");
         store.close().await.expect("closed");
     });
 }
