@@ -114,7 +114,7 @@ impl Counters {
         self.computed_max.see(task, cpu_ns);
     }
 
-    fn snapshot(&self) -> ShardStats {
+    fn snapshot(&self, calls_under_way: usize) -> ShardStats {
         ShardStats {
             device_reads: self.device_reads.get(),
             read_bytes: self.read_bytes.get(),
@@ -126,7 +126,7 @@ impl Counters {
             spawned: self.spawned.get(),
             turns: self.turns.get(),
             messages: self.messages.get(),
-            calls_under_way: 0,
+            calls_under_way,
             jobs: self.jobs.get(),
             request_ns: self.request_ns.get(),
             background_ns: self.background_ns.get(),
@@ -144,10 +144,7 @@ impl Counters {
 /// Off-shard.
 pub fn stats() -> ShardStats {
     let context = context::current();
-    ShardStats {
-        calls_under_way: context.cross.under_way(),
-        ..context.counters.snapshot()
-    }
+    context.counters.snapshot(context.cross.under_way())
 }
 
 /// Forgets the longest stall, so that the next one shows.
