@@ -6,13 +6,13 @@
 
 use super::{
     figures::{Figures, round},
-    workload::config,
+    workload::{compacted, config},
 };
-use crate::{cli, failure::Done, in_flight::join_all, output::Format, scratch, session};
+use crate::{cli, failure::Done, output::Format, scratch, session};
 use engine::{CompactionKind, ShardStatistics};
 use messages::{Import, Messages, Options, Window, import_id};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use runtime::{ShardId, time};
+use runtime::time;
 use std::time::Duration;
 
 /// Channels with small buckets.
@@ -37,8 +37,7 @@ pub fn run(args: cli::BenchBuckets, format: Format) -> Done {
     let figures = session::with_config(config, options, async |messages| {
         let large = args.bucket_bytes.0 / workload.content_bytes.0.max(1);
         let mut random = SmallRng::seed_from_u64(workload.seed);
-        let channels = 1..=1 + SMALL_CHANNELS;
-        for channel in channels.clone() {
+        for channel in 1..=1 + SMALL_CHANNELS {
             let count = if channel == 1 { large } else { SMALL_MESSAGES };
             for bucket in 1..=i64::from(args.buckets) {
                 import(&messages, channel, bucket, count, workload, &mut random).await?;
@@ -51,7 +50,7 @@ pub fn run(args: cli::BenchBuckets, format: Format) -> Done {
                 hours += 2;
                 time::set_ahead(Duration::from_secs(hours * 3600));
                 messages.store().flush().await?;
-                settle(messages).await?;
+                compacted(messages).await?;
             }
             Done::Ok(())
         };
@@ -60,7 +59,7 @@ pub fn run(args: cli::BenchBuckets, format: Format) -> Done {
         messages.delete_channel(if args.small { 2 } else { 1 }).await?;
         let deleted = Sum::of(&messages).await?;
         messages.store().flush().await?;
-        settle(&messages).await?;
+        compacted(&messages).await?;
         let at_once = Sum::of(&messages).await?;
         later(&messages).await?;
         let after = Sum::of(&messages).await?;
@@ -152,17 +151,5 @@ async fn import(
         let write = move |local: messages::Local| async move { local.import(channel, some).await };
         messages.call(messages.home_of(channel), write).await?;
     }
-    Ok(())
-}
-
-/// Waits until nothing is left to be compacted.
-async fn settle(messages: &Messages) -> Done {
-    let store = messages.store();
-    let calls =
-        (0..store.shards()).map(|shard| store.call(ShardId(shard), |shard| async move { shard.compacted().await }));
-    join_all(calls)
-        .await?
-        .into_iter()
-        .collect::<engine::Result<Vec<()>>>()?;
     Ok(())
 }

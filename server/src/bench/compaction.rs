@@ -12,7 +12,7 @@
 use super::{
     figures::{Figures, round},
     probe,
-    workload::{Difference, config},
+    workload::{Difference, compacted, config},
 };
 use crate::{
     cli::{self, Strategy},
@@ -205,7 +205,7 @@ impl Run<'_> {
         for hours in [2, 4] {
             time::set_ahead(Duration::from_secs_f64((load_ms + DAY_MS) / 1000.0) + Duration::from_secs(hours * 3600));
             if args.strategy != Strategy::None {
-                self.settle(shards).await?;
+                self.settle().await?;
             }
         }
         let (cpu, wall) = (probe::cpu() - cpu, began.elapsed());
@@ -340,15 +340,10 @@ impl Run<'_> {
     }
 
     /// Waits until nothing is left to be compacted.
-    async fn settle(&self, shards: u16) -> Done {
-        let calls = (0..shards).map(|shard| {
-            self.messages
-                .store()
-                .call(ShardId(shard), |shard| async move { shard.compacted().await })
-        });
+    async fn settle(&self) -> Done {
         let ended = Cell::new(false);
         let wait = async {
-            let waited = join_all(calls).await;
+            let waited = compacted(self.messages).await;
             ended.set(true);
             waited
         };
@@ -359,8 +354,7 @@ impl Run<'_> {
             }
         };
         let (waited, ()) = futures_lite::future::zip(wait, watch).await;
-        waited?.into_iter().collect::<engine::Result<Vec<()>>>()?;
-        Ok(())
+        waited
     }
 
     /// What the table files take now, those that are being written included.

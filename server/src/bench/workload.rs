@@ -154,6 +154,15 @@ where
     })
 }
 
+/// Waits until nothing is left to be compacted.
+pub async fn compacted(messages: &Messages) -> Done {
+    let store = messages.store();
+    let calls =
+        (0..store.shards()).map(|shard| store.call(ShardId(shard), |shard| async move { shard.compacted().await }));
+    let ended = join_all(calls).await?;
+    Ok(ended.into_iter().collect::<engine::Result<()>>()?)
+}
+
 trait TakeHistogram {
     fn take_histogram(&self) -> Histogram<u64>;
 }
