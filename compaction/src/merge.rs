@@ -21,7 +21,8 @@ use crate::{Router, Sink};
 
 /// Rows taken between two looks at the clock.
 const ROWS_PER_BREATH: u32 = 16;
-/// What all files that are read at once may have read ahead, bytes: each has two pieces.
+/// What all files that are read at once may have read ahead, bytes: each has two pieces, which are never less than 64 KiB, so that more
+/// than 512 files have more.
 const PIECES_BYTES: u64 = 64 << 20;
 
 /// What a merge has done so far.
