@@ -1,5 +1,6 @@
 //! What can go wrong, and what the caller can do about it.
 
+use crate::definitions::DefinitionKind;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,24 @@ pub enum Error {
     Invalid {
         /// What is wrong with it.
         what: String,
+    },
+    /// What was to be created is there already.
+    AlreadyExists {
+        /// A keyspace, a table or a type.
+        what: DefinitionKind,
+        /// The keyspace.
+        keyspace: String,
+        /// The name; of a keyspace its own.
+        name: String,
+    },
+    /// What was to be altered, dropped or added to is not there.
+    NotFound {
+        /// A keyspace, a table or a type.
+        what: DefinitionKind,
+        /// The keyspace.
+        keyspace: String,
+        /// The name; of a keyspace its own.
+        name: String,
     },
     /// A page met more tombstones than the table's `tombstone_failure_threshold`.
     TooManyTombstones {
@@ -116,9 +135,12 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Overloaded { .. } => ErrorKind::Retry,
-            Error::Invalid { .. } | Error::Refused { .. } | Error::TooNew { .. } | Error::TooManyTombstones { .. } => {
-                ErrorKind::Fix
-            }
+            Error::Invalid { .. }
+            | Error::AlreadyExists { .. }
+            | Error::NotFound { .. }
+            | Error::Refused { .. }
+            | Error::TooNew { .. }
+            | Error::TooManyTombstones { .. } => ErrorKind::Fix,
             Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Restore,
             Error::Io { .. }
             | Error::OutcomeUnknown { .. }
@@ -142,6 +164,22 @@ impl Error {
             path.display()
         );
         Error::Refused { what }
+    }
+
+    pub(crate) fn already_exists(what: DefinitionKind, keyspace: &str, name: &str) -> Error {
+        Error::AlreadyExists {
+            what,
+            keyspace: keyspace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn not_found(what: DefinitionKind, keyspace: &str, name: &str) -> Error {
+        Error::NotFound {
+            what,
+            keyspace: keyspace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
@@ -191,6 +229,12 @@ impl fmt::Display for Error {
                 )
             }
             Error::Refused { what } | Error::Invalid { what } => f.write_str(what),
+            Error::AlreadyExists { what, keyspace, name } => {
+                write!(f, "{what} {} exists already", called(*what, keyspace, name))
+            }
+            Error::NotFound { what, keyspace, name } => {
+                write!(f, "{what} {} does not exist", called(*what, keyspace, name))
+            }
             Error::TooManyTombstones {
                 table,
                 key,
@@ -219,6 +263,13 @@ impl fmt::Display for Error {
                 write!(f, "shard {shard} stopped on a defect of this program; reopen the store")
             }
         }
+    }
+}
+
+fn called(what: DefinitionKind, keyspace: &str, name: &str) -> String {
+    match what {
+        DefinitionKind::Keyspace => name.to_owned(),
+        DefinitionKind::Table | DefinitionKind::Type => format!("{keyspace}.{name}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The node: what its shards share. It lives on shard 0 and owns the manifest.
 
+mod ddl;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout;
@@ -9,8 +11,7 @@ use crate::shard::{BOUND_AHEAD, Boot, Recovered, Shard};
 use crate::snapshot::{self, Snapshot};
 use crate::stats::Recovery;
 use crate::store::{Shared, on_shard};
-use crate::table::compaction_options;
-use model::{Alteration, Schema, TableId};
+use model::TableId;
 use runtime::sync::Mutex;
 use runtime::{Break, ShardId, TaskClass, disk};
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Node {
     /// `None` once closed.
     manifest: Mutex<Option<Manifest>>,
+    /// Held while definitions change; taken before the manifest.
+    changes: Mutex<()>,
     shared: Arc<Shared>,
     dir_faults: DirFaults,
     /// Generations of obsolete sstables whose files were removed, of which the manifest does not know yet.
@@ -77,11 +80,12 @@ impl Node {
         shared.set(&state);
         let node = Rc::new(Node {
             manifest: Mutex::new(Some(manifest)),
+            changes: Mutex::new(()),
             shared,
             dir_faults: DirFaults::default(),
             gone: RefCell::default(),
         });
-        let schemas: Vec<_> = node.shared.schemas();
+        let definitions = node.shared.definitions();
         let state = Arc::new(state);
         let boots: Vec<Boot> = (0..shards)
             .map(|shard| Boot {
@@ -89,7 +93,7 @@ impl Node {
                 host_id: state.host_id,
                 shards,
                 dir_faults: Arc::clone(&node.dir_faults),
-                schemas: schemas.clone(),
+                definitions: Arc::clone(&definitions),
                 files: state
                     .files
                     .values()
@@ -241,55 +245,6 @@ impl Node {
         self.gone.borrow_mut().entry(table).or_default().extend(generations);
     }
 
-    /// Creates a table, or returns the one of that name.
-    pub async fn create_table(&self, mut schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
-        let mut manifest = self.manifest.lock().await;
-        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
-        if let Some(present) = self.shared.schema(&schema.keyspace, &schema.name) {
-            if if_not_exists {
-                return Ok(present);
-            }
-            return Err(Error::invalid(format!(
-                "table {}.{} exists already",
-                schema.keyspace, schema.name
-            )));
-        }
-        schema.id = next_table_id(manifest).await?;
-        schema.validate().map_err(|error| Error::invalid(error.to_string()))?;
-        check_compaction(&schema)?;
-        make_table_dirs(manifest.dir(), std::iter::once(schema.id)).await?;
-        manifest
-            .append(vec![Edit::CreateTable(Box::new(schema.clone()))])
-            .await?;
-        let schema = Arc::new(schema);
-        for shard in 0..shard_count() {
-            let schema = Arc::clone(&schema);
-            on_shard(ShardId(shard), move |shard| async move { shard.add_table(schema) }).await?;
-        }
-        self.shared.add_schema(Arc::clone(&schema));
-        Ok(schema)
-    }
-
-    /// Changes a table's definition.
-    pub async fn alter_table(&self, keyspace: &str, name: &str, alterations: &[Alteration]) -> Result<Arc<Schema>> {
-        let mut manifest = self.manifest.lock().await;
-        let manifest = manifest.as_mut().ok_or(Error::Closed)?;
-        let present = self.shared.schema(keyspace, name);
-        let present = present.ok_or_else(|| Error::invalid(format!("table {keyspace}.{name} does not exist")))?;
-        let altered = present.altered(alterations, runtime::time::unix_micros());
-        let altered = altered.map_err(|error| Error::invalid(error.to_string()))?;
-        check_compaction(&altered)?;
-        let edit = Edit::CreateTable(Box::new(altered.clone()));
-        let altered = Arc::new(altered);
-        if runtime::broken(Break::AltersBeforeManifest) {
-            redefine(&altered).await?;
-        }
-        manifest.append(vec![edit]).await?;
-        redefine(&altered).await?;
-        self.shared.set_schema(Arc::clone(&altered));
-        Ok(altered)
-    }
-
     /// Sets a property if it has no value; returns whether it had none.
     pub async fn set_property_if_absent(&self, key: String, value: Vec<u8>) -> Result<bool> {
         let mut manifest = self.manifest.lock().await;
@@ -346,6 +301,8 @@ impl Node {
 
     /// Closes all shards and the manifest; runs on shard 0.
     pub async fn close(self: Rc<Self>, flush: bool) -> Result<()> {
+        // A change of definitions needs all shards.
+        let _turn = self.changes.lock().await;
         let mut result = Ok(());
         let mut edits = Vec::new();
         // Shard 0 last: the others need the manifest to flush.
@@ -368,24 +325,6 @@ impl Node {
             None => result,
         }
     }
-}
-
-/// Refuses a table whose files could not be compacted as it says.
-fn check_compaction(schema: &Schema) -> Result<()> {
-    let allowed = Shard::current().config.allow_unsafe_aggressive_sstable_expiration;
-    let checked = compaction_options(schema, allowed);
-    checked
-        .map(drop)
-        .map_err(|error| Error::invalid(format!("table {}: {error}", schema.qualified_name())))
-}
-
-/// The table is this on all shards from now on.
-async fn redefine(altered: &Arc<Schema>) -> Result<()> {
-    for shard in 0..shard_count() {
-        let schema = Arc::clone(altered);
-        on_shard(ShardId(shard), move |shard| async move { shard.redefine(schema) }).await??;
-    }
-    Ok(())
 }
 
 fn shard_count() -> u16 {
@@ -457,10 +396,10 @@ async fn abandon() {
     }
 }
 
-/// A table id that no table has, and no directory either: one that a failed or interrupted creation left behind may not be
+/// A table id that no table has had, and no directory has either: one that a failed or interrupted creation left behind may not be
 /// durable, whatever a later sync says.
 async fn next_table_id(manifest: &Manifest) -> Result<TableId> {
-    let mut last = manifest.state().tables.keys().map(|id| id.0).max().unwrap_or(0);
+    let mut last = manifest.state().table_ids_up_to.0;
     for entry in disk::list(&layout::tables_dir(manifest.dir())).await? {
         last = last.max(entry.name.parse().unwrap_or(0));
     }

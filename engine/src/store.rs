@@ -3,16 +3,17 @@
 use crate::closing::Closing;
 use crate::compactions::ShardCompactions;
 use crate::config::{Body, Config, SHARDS_MAX};
+use crate::definitions::Definitions;
 use crate::disk_usage::{self, TableUsage};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest;
 use crate::node::Node;
 use crate::page::{Page, Read};
-use crate::shard::Shard;
+use crate::shard::{Shard, TokenPosition};
 use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
-use model::{Alteration, Mutation, Schema, TableId, Token};
+use model::{Alteration, Keyspace, Mutation, Schema, TableId, Token, TypeAlteration, UserType};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped, TaskClass};
 use std::collections::BTreeMap;
@@ -29,37 +30,22 @@ const SPIN_BEFORE_PARK: std::time::Duration = std::time::Duration::from_micros(2
 /// What all threads of the process share of a store, off the data path.
 #[derive(Default)]
 pub(crate) struct Shared {
-    schemas: RwLock<Vec<Arc<Schema>>>,
+    definitions: RwLock<Arc<Definitions>>,
     properties: RwLock<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Shared {
     pub fn set(&self, state: &manifest::state::State) {
-        *self.schemas.write() = state.tables.values().cloned().map(Arc::new).collect();
+        self.set_definitions(Arc::new(Definitions::of(state, &Definitions::default())));
         self.properties.write().clone_from(&state.properties);
     }
 
-    pub fn schemas(&self) -> Vec<Arc<Schema>> {
-        self.schemas.read().clone()
+    pub fn definitions(&self) -> Arc<Definitions> {
+        Arc::clone(&self.definitions.read())
     }
 
-    pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
-        let schemas = self.schemas.read();
-        schemas
-            .iter()
-            .find(|schema| schema.keyspace == keyspace && schema.name == name)
-            .cloned()
-    }
-
-    pub fn add_schema(&self, schema: Arc<Schema>) {
-        self.schemas.write().push(schema);
-    }
-
-    /// Puts an altered definition in the place of the former one.
-    pub fn set_schema(&self, schema: Arc<Schema>) {
-        let mut schemas = self.schemas.write();
-        let present = schemas.iter_mut().find(|present| present.id == schema.id);
-        *present.expect("only a table that is there is altered") = schema;
+    pub fn set_definitions(&self, definitions: Arc<Definitions>) {
+        *self.definitions.write() = definitions;
     }
 
     pub fn property(&self, key: &str) -> Option<Vec<u8>> {
@@ -283,7 +269,7 @@ impl Store {
     /// The table of that name.
     #[must_use]
     pub fn table(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
-        self.inner.shared.schema(keyspace, name)
+        self.inner.shared.definitions().table(keyspace, name).cloned()
     }
 
     /// The table of this name, written as `keyspace.table`.
@@ -303,13 +289,112 @@ impl Store {
     /// All tables.
     #[must_use]
     pub fn tables(&self) -> Vec<Arc<Schema>> {
-        self.inner.shared.schemas()
+        self.definitions().tables().cloned().collect()
     }
 
-    /// Creates a table; its id is assigned. With `if_not_exists`, a table of that name is returned as it is.
+    /// All definitions, as they are now: of keyspaces, tables and user-defined types.
+    #[must_use]
+    pub fn definitions(&self) -> Arc<Definitions> {
+        self.inner.shared.definitions()
+    }
+
+    /// All keyspaces, by name; one that has tables and was never defined as [`Keyspace::new`] gives it.
+    #[must_use]
+    pub fn keyspaces(&self) -> Vec<Arc<Keyspace>> {
+        self.definitions().keyspaces().cloned().collect()
+    }
+
+    /// All user-defined types, by keyspace and name.
+    #[must_use]
+    pub fn user_types(&self) -> Vec<Arc<UserType>> {
+        self.definitions().user_types().cloned().collect()
+    }
+
+    /// Creates a keyspace; returns whether it was created. Durable, and known to every shard, when this returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`]: the schema breaks a rule, or the table exists.
+    /// [`Error::AlreadyExists`], unless `if_not_exists`; also if it was never defined and has tables. [`Error::Invalid`]: its name.
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The keyspace may or may not come to exist.
+    pub async fn create_keyspace(&self, keyspace: Keyspace, if_not_exists: bool) -> Result<bool> {
+        let create = move |shard: Rc<Shard>| async move { shard.create_keyspace(keyspace, if_not_exists).await };
+        self.call(ShardId(0), create).await?
+    }
+
+    /// Changes a keyspace's definition to this one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The keyspace may or may not be changed.
+    pub async fn alter_keyspace(&self, keyspace: Keyspace) -> Result<()> {
+        let alter = move |shard: Rc<Shard>| async move { shard.alter_keyspace(keyspace).await };
+        self.call(ShardId(0), alter).await?
+    }
+
+    /// Drops a keyspace with its user-defined types; returns whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], unless `if_exists`. [`Error::Invalid`]: it has tables. [`Error::Poisoned`], [`Error::Io`],
+    /// [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// All of it is dropped, or nothing.
+    pub async fn drop_keyspace(&self, name: &str, if_exists: bool) -> Result<bool> {
+        let name = name.to_owned();
+        let drop = move |shard: Rc<Shard>| async move { shard.drop_keyspace(&name, if_exists).await };
+        self.call(ShardId(0), drop).await?
+    }
+
+    /// Creates a user-defined type; returns whether it was created. Types in its fields that are defined are taken as they are now.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], unless `if_not_exists`; [`Error::NotFound`]: its keyspace; [`Error::Invalid`];
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The type may or may not come to exist.
+    pub async fn create_type(&self, ty: UserType, if_not_exists: bool) -> Result<bool> {
+        let create = move |shard: Rc<Shard>| async move { shard.create_type(ty, if_not_exists).await };
+        self.call(ShardId(0), create).await?
+    }
+
+    /// Changes a user-defined type, and with it all types and tables that use it: all of them or none. Gives the new one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`]: it, or what uses it, cannot be changed like that; [`Error::Poisoned`],
+    /// [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The type may or may not be changed.
+    pub async fn alter_type(&self, keyspace: &str, name: &str, changes: Vec<TypeAlteration>) -> Result<Arc<UserType>> {
+        let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
+        let alter = move |shard: Rc<Shard>| async move { shard.alter_type(&keyspace, &name, changes).await };
+        self.call(ShardId(0), alter).await?
+    }
+
+    /// Drops a user-defined type; returns whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], unless `if_exists`; [`Error::Invalid`]: a table or a type uses it, and which; [`Error::Poisoned`],
+    /// [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The type may or may not be dropped.
+    pub async fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<bool> {
+        let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
+        let drop = move |shard: Rc<Shard>| async move { shard.drop_type(&keyspace, &name, if_exists).await };
+        self.call(ShardId(0), drop).await?
+    }
+
+    /// Creates a table; its id is assigned. With `if_not_exists`, a table of that name is returned as it is. User-defined types in its
+    /// columns that are [defined](Self::create_type) are taken as they are now; its keyspace need not be.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`]; [`Error::Invalid`]: the schema breaks a rule; [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
     ///
     /// # Cancellation
     /// The table may or may not come to exist.
@@ -334,7 +419,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`]: the table does not exist, or cannot be changed like that; [`Error::Poisoned`], [`Error::Io`],
+    /// [`Error::NotFound`]; [`Error::Invalid`]: the table cannot be changed like that; [`Error::Poisoned`], [`Error::Io`],
     /// [`Error::Closed`].
     ///
     /// # Cancellation
@@ -478,6 +563,25 @@ impl Store {
             shard.partitions_here(table, after, limit).await
         })
         .await?
+    }
+
+    /// As [`Shard::partitions_from`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// Changes nothing.
+    pub async fn partitions_from(
+        &self,
+        shard: ShardId,
+        table: TableId,
+        after: TokenPosition,
+        up_to: Token,
+        limit: usize,
+    ) -> Result<Vec<(Token, Vec<u8>)>> {
+        let walk = move |shard: Rc<Shard>| async move { shard.partitions_from_here(table, after, up_to, limit).await };
+        self.call(shard, walk).await?
     }
 
     /// Flushes every memtable of every shard.

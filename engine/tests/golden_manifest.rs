@@ -4,7 +4,7 @@
 //! new version of the format.
 
 use commitlog::LogPosition;
-use model::{CqlType, Schema, TableId};
+use model::{CqlType, Keyspace, Schema, TableId, UserType};
 use scrollback_engine::manifest::format::{self, RecordKind};
 use scrollback_engine::manifest::parse;
 use scrollback_engine::manifest::state::{Edit, FileRecord, LogRecord, encode_edits};
@@ -91,9 +91,70 @@ fn records() -> Vec<(RecordKind, Vec<Edit>)> {
     ]
 }
 
-fn write() -> Vec<u8> {
+/// The edits that came after the first: definitions, and what makes files obsolete by the table.
+fn records_of_definitions() -> Vec<(RecordKind, Vec<Edit>)> {
+    let address = UserType::new("chat", "address", [("street", CqlType::Text)]);
+    let people = |id, name| {
+        let schema = Schema::builder("chat", name).id(TableId(id));
+        let schema = schema.partition_key("id", CqlType::BigInt);
+        let schema = schema.regular("lives", CqlType::udt(address.clone()).frozen());
+        Box::new(schema.build().expect("a valid schema"))
+    };
+    let file = |table, generation| {
+        Edit::AddFile(FileRecord {
+            table: TableId(table),
+            shard: 0,
+            shards: 2,
+            generation,
+            bytes: 8192,
+            token_first: i64::MIN,
+            token_last: i64::MAX,
+            run: None,
+            late: false,
+            created_s: 1_700_000_000,
+        })
+    };
+    let mut keyspace = Keyspace::new("chat");
+    keyspace.durable_writes = false;
+    vec![
+        (
+            RecordKind::Edits,
+            vec![
+                Edit::Identity {
+                    host_id: *b"0123456789abcdef",
+                    shards: 2,
+                },
+                Edit::SetKeyspace(Box::new(keyspace)),
+                Edit::SetKeyspace(Box::new(Keyspace::new("gone"))),
+                Edit::SetType(Box::new(address.clone())),
+                Edit::SetType(Box::new(UserType::new("chat", "gone", [("x", CqlType::Int)]))),
+                Edit::CreateTable(people(1, "people")),
+                Edit::CreateTable(people(2, "others")),
+                file(1, 1024),
+                file(2, 2048),
+            ],
+        ),
+        (RecordKind::Vouch, Vec::new()),
+        (
+            RecordKind::Edits,
+            vec![
+                Edit::Truncate { table: TableId(1) },
+                Edit::DropTable { table: TableId(2) },
+                Edit::DropType {
+                    keyspace: "chat".into(),
+                    name: "gone".into(),
+                },
+                Edit::DropKeyspace { name: "gone".into() },
+                Edit::TableIdsUpTo { table: TableId(7) },
+            ],
+        ),
+        (RecordKind::Vouch, Vec::new()),
+    ]
+}
+
+fn write(records: Vec<(RecordKind, Vec<Edit>)>) -> Vec<u8> {
     let mut file = Vec::new();
-    for (sequence, (kind, edits)) in records().into_iter().enumerate() {
+    for (sequence, (kind, edits)) in records.into_iter().enumerate() {
         let payload = encode_edits(&edits);
         let mut record = vec![0; format::padded_len(payload.len())];
         format::encode(
@@ -129,19 +190,27 @@ fn golden(name: &str, now: &[u8]) -> Vec<u8> {
 
 #[test]
 fn today_writes_exactly_version_1() {
-    let now = write();
-    assert!(
-        golden("MANIFEST", &now) == now,
-        "the bytes of a manifest have changed: that is a new version"
-    );
+    for (name, records) in [
+        ("MANIFEST", records()),
+        ("MANIFEST-definitions", records_of_definitions()),
+    ] {
+        let now = write(records);
+        assert!(
+            golden(name, &now) == now,
+            "the bytes of a manifest have changed: that is a new version"
+        );
+    }
 }
 
 #[test]
 fn today_reads_version_1() {
-    let file = golden("MANIFEST", &write());
-    let text = dump(&file);
-    assert_eq!(
-        String::from_utf8(golden("MANIFEST.txt", text.as_bytes())).expect("UTF-8"),
-        text
-    );
+    for (name, records) in [
+        ("MANIFEST", records()),
+        ("MANIFEST-definitions", records_of_definitions()),
+    ] {
+        let file = golden(name, &write(records));
+        let text = dump(&file);
+        let kept = golden(&format!("{name}.txt"), text.as_bytes());
+        assert_eq!(String::from_utf8(kept).expect("UTF-8"), text);
+    }
 }

@@ -43,8 +43,8 @@ pub use row::{
     live_row, merge_rows, purge_row, shadow_row,
 };
 pub use schema::{
-    Alteration, ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Schema, SchemaBuilder,
-    TableOptions,
+    Alteration, ClusteringColumn, Column, Compression, DroppedColumn, KEY_BYTES_MAX, Keyspace, Schema, SchemaBuilder,
+    TableOptions, TypeAlteration,
 };
 pub use stream::{Direction, Fragment, Item, Peek, RowSource, Slice};
 pub use token::{IGNORE_MSB, Token, next_token_of, shard_of, token_of};

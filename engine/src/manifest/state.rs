@@ -7,7 +7,7 @@ use super::format::put_edit;
 use crate::config::SHARDS_MAX;
 use crate::layout::GENERATIONS_END;
 use commitlog::LogPosition;
-use model::{Schema, TableId, Token, varint};
+use model::{Keyspace, Schema, TableId, Token, UserType, varint};
 use runtime::Break;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -139,6 +139,37 @@ pub enum Edit {
         /// The bound; it is only ever raised.
         micros: i64,
     },
+    /// A keyspace was defined, or is altered: what it is from now on.
+    SetKeyspace(Box<Keyspace>),
+    /// The definition of a keyspace is gone; its tables and types are not touched by it.
+    DropKeyspace {
+        /// Its name.
+        name: String,
+    },
+    /// A user-defined type was created, or is altered: what it is from now on. Tables that use it are altered beside it.
+    SetType(Box<UserType>),
+    /// A user-defined type is gone.
+    DropType {
+        /// Its keyspace.
+        keyspace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A table is gone, and all its sstables are obsolete. Its id is never used again; records of it in logs are passed over.
+    DropTable {
+        /// The table.
+        table: TableId,
+    },
+    /// All sstables of a table are obsolete: what was in them was truncated.
+    Truncate {
+        /// The table.
+        table: TableId,
+    },
+    /// Ids of tables up to this one have been given out, and are not given out again.
+    TableIdsUpTo {
+        /// The bound; it is only ever raised.
+        table: TableId,
+    },
 }
 
 const IDENTITY: u64 = 1;
@@ -152,6 +183,13 @@ const TIMESTAMPS_UP_TO: u64 = 8;
 const NARROW_FILE: u64 = 9;
 const OBSOLETE_FILE: u64 = 10;
 const FORGET_FILE: u64 = 11;
+const SET_KEYSPACE: u64 = 12;
+const DROP_KEYSPACE: u64 = 13;
+const SET_TYPE: u64 = 14;
+const DROP_TYPE: u64 = 15;
+const DROP_TABLE: u64 = 16;
+const TRUNCATE: u64 = 17;
+const TABLE_IDS_UP_TO: u64 = 18;
 
 /// Flag of `ADD_FILE`.
 const LATE: u8 = 1;
@@ -228,6 +266,35 @@ impl Edit {
                 varint::put_i64(&mut body, *micros);
                 TIMESTAMPS_UP_TO
             }
+            Edit::SetKeyspace(keyspace) => {
+                body = keyspace.encode();
+                SET_KEYSPACE
+            }
+            Edit::DropKeyspace { name } => {
+                varint::put_bytes(&mut body, name.as_bytes());
+                DROP_KEYSPACE
+            }
+            Edit::SetType(ty) => {
+                body = ty.encode();
+                SET_TYPE
+            }
+            Edit::DropType { keyspace, name } => {
+                varint::put_bytes(&mut body, keyspace.as_bytes());
+                varint::put_bytes(&mut body, name.as_bytes());
+                DROP_TYPE
+            }
+            Edit::DropTable { table } => {
+                varint::put_u64(&mut body, u64::from(table.0));
+                DROP_TABLE
+            }
+            Edit::Truncate { table } => {
+                varint::put_u64(&mut body, u64::from(table.0));
+                TRUNCATE
+            }
+            Edit::TableIdsUpTo { table } => {
+                varint::put_u64(&mut body, u64::from(table.0));
+                TABLE_IDS_UP_TO
+            }
         };
         put_edit(out, tag, &body);
     }
@@ -240,6 +307,11 @@ impl Edit {
         const SHORT: &str = "an edit ends too early";
         fn int<T: TryFrom<u64>>(body: &mut &[u8]) -> Result<T, &'static str> {
             T::try_from(varint::get_u64(body).ok_or(SHORT)?).map_err(|_| "an edit's number is out of range")
+        }
+        fn name(body: &mut &[u8]) -> Result<String, &'static str> {
+            let name = varint::get_bytes(body).ok_or(SHORT)?;
+            let name = std::str::from_utf8(name).map_err(|_| "a name is not UTF-8")?;
+            Ok(name.to_owned())
         }
         let generation = |body: &mut &[u8]| match int(body)? {
             generation if generation < GENERATIONS_END => Ok(generation),
@@ -326,6 +398,30 @@ impl Edit {
             TIMESTAMPS_UP_TO => Edit::TimestampsUpTo {
                 micros: varint::get_i64(body).ok_or(SHORT)?,
             },
+            SET_KEYSPACE => {
+                let keyspace = Keyspace::decode(body).map_err(|_| "a keyspace cannot be read")?;
+                *body = &[];
+                Edit::SetKeyspace(Box::new(keyspace))
+            }
+            DROP_KEYSPACE => Edit::DropKeyspace { name: name(body)? },
+            SET_TYPE => {
+                let ty = UserType::decode(body).map_err(|_| "a user-defined type cannot be read")?;
+                *body = &[];
+                Edit::SetType(Box::new(ty))
+            }
+            DROP_TYPE => Edit::DropType {
+                keyspace: name(body)?,
+                name: name(body)?,
+            },
+            DROP_TABLE => Edit::DropTable {
+                table: TableId(int(body)?),
+            },
+            TRUNCATE => Edit::Truncate {
+                table: TableId(int(body)?),
+            },
+            TABLE_IDS_UP_TO => Edit::TableIdsUpTo {
+                table: TableId(int(body)?),
+            },
             _ => return Err("an edit of a newer release"),
         };
         if body.is_empty() {
@@ -357,6 +453,12 @@ pub struct State {
     pub logs: BTreeMap<u16, LogRecord>,
     /// No timestamp above this one was given, Unix microseconds.
     pub timestamps_up_to: i64,
+    /// The keyspaces that were defined, by name. Others may have tables.
+    pub keyspaces: BTreeMap<String, Keyspace>,
+    /// The user-defined types, by keyspace and name.
+    pub types: BTreeMap<(String, String), UserType>,
+    /// The highest table id that was ever given out; 0 if none was.
+    pub table_ids_up_to: TableId,
 }
 
 impl State {
@@ -405,7 +507,10 @@ impl State {
             }
             Edit::Property { key, value } if value.is_empty() => drop(self.properties.remove(&key)),
             Edit::Property { key, value } => drop(self.properties.insert(key, value)),
-            Edit::CreateTable(schema) => drop(self.tables.insert(schema.id, *schema)),
+            Edit::CreateTable(schema) => {
+                self.table_ids_up_to = self.table_ids_up_to.max(schema.id);
+                self.tables.insert(schema.id, *schema);
+            }
             Edit::AddFile(file) => {
                 if !(1..=SHARDS_MAX).contains(&file.shards) || file.shard >= file.shards {
                     return Err("an sstable of a shard that there cannot be");
@@ -463,8 +568,41 @@ impl State {
                     .retain(|&(of, _), position| of != shard || position.segment >= floor);
             }
             Edit::TimestampsUpTo { micros } => self.timestamps_up_to = self.timestamps_up_to.max(micros),
+            Edit::SetKeyspace(keyspace) => drop(self.keyspaces.insert(keyspace.name.clone(), *keyspace)),
+            Edit::DropKeyspace { name } => drop(self.keyspaces.remove(&name)),
+            Edit::SetType(ty) => {
+                let name = (ty.keyspace.clone(), ty.name.clone());
+                self.types.insert(name, *ty);
+            }
+            Edit::DropType { keyspace, name } => drop(self.types.remove(&(keyspace, name))),
+            Edit::DropTable { table } => {
+                self.tables
+                    .remove(&table)
+                    .ok_or("a table is dropped that is not there")?;
+                self.make_files_obsolete(table);
+                self.flushed.retain(|&(_, of), _| of != table);
+            }
+            Edit::Truncate { table } => {
+                if !self.tables.contains_key(&table) {
+                    return Err("a table is truncated that is not there");
+                }
+                self.make_files_obsolete(table);
+            }
+            Edit::TableIdsUpTo { table } => self.table_ids_up_to = self.table_ids_up_to.max(table),
         }
         Ok(())
+    }
+
+    fn make_files_obsolete(&mut self, table: TableId) {
+        let of_table = self.files.extract_if(.., |_, file| file.table == table);
+        self.obsolete
+            .extend(of_table.map(|(generation, _)| (generation, table)));
+    }
+
+    /// Whether the table was there once, and was dropped.
+    #[must_use]
+    pub fn was_dropped(&self, table: TableId) -> bool {
+        table <= self.table_ids_up_to && !self.tables.contains_key(&table)
     }
 
     /// The edits that make this state out of nothing.
@@ -479,8 +617,16 @@ impl State {
             key: key.clone(),
             value: value.clone(),
         }));
+        let keyspaces = self.keyspaces.values().cloned().map(Box::new);
+        edits.extend(keyspaces.map(Edit::SetKeyspace));
+        edits.extend(self.types.values().cloned().map(Box::new).map(Edit::SetType));
         let schemas = self.tables.values().cloned().map(Box::new);
         edits.extend(schemas.map(Edit::CreateTable));
+        if self.tables.last_key_value().map_or(TableId(0), |(&id, _)| id) < self.table_ids_up_to {
+            edits.push(Edit::TableIdsUpTo {
+                table: self.table_ids_up_to,
+            });
+        }
         edits.extend(self.files.values().cloned().map(Edit::AddFile));
         let obsolete = self.obsolete.iter();
         edits.extend(obsolete.map(|(&generation, &table)| Edit::ObsoleteFile { generation, table }));
@@ -577,6 +723,81 @@ mod tests {
         assert_eq!(again.obsolete.keys().collect::<Vec<_>>(), [&8]);
         again.apply(Edit::ForgetFile { generation: 8 }).expect("valid");
         assert!(again.obsolete.is_empty());
+    }
+
+    fn table(id: u32, name: &str) -> Schema {
+        let schema = Schema::builder("chat", name).id(TableId(id));
+        schema.partition_key("id", model::CqlType::Int).build().expect("legal")
+    }
+
+    fn again(state: &State) -> State {
+        let mut again = State::default();
+        again.apply_payload(&encode_edits(&state.edits())).expect("own bytes");
+        assert_eq!(format!("{state:?}"), format!("{again:?}"));
+        again
+    }
+
+    #[test]
+    fn a_dropped_table_leaves_obsolete_files_and_its_id() {
+        let mut state = sample();
+        for id in [3, 4] {
+            let edit = Edit::CreateTable(Box::new(table(id, &format!("t{id}"))));
+            state.apply(edit).expect("valid");
+        }
+        let other = FileRecord {
+            table: TableId(4),
+            generation: 11,
+            ..state.files[&9].clone()
+        };
+        state.apply(Edit::AddFile(other)).expect("valid");
+        state.apply(Edit::Truncate { table: TableId(3) }).expect("valid");
+        assert_eq!(state.files.keys().collect::<Vec<_>>(), [&11]);
+        assert_eq!(state.obsolete.keys().collect::<Vec<_>>(), [&8, &9]);
+        assert_eq!(state.flushed.len(), 1, "what was flushed stays flushed");
+        state.apply(Edit::DropTable { table: TableId(4) }).expect("valid");
+        state.apply(Edit::DropTable { table: TableId(3) }).expect("valid");
+        let again = again(&state);
+        assert_eq!(again.obsolete.keys().collect::<Vec<_>>(), [&8, &9, &11]);
+        assert!(again.flushed.is_empty() && again.tables.is_empty());
+        assert_eq!(again.table_ids_up_to, TableId(4));
+        assert!(again.was_dropped(TableId(4)) && !again.was_dropped(TableId(5)));
+        for edit in [
+            Edit::DropTable { table: TableId(3) },
+            Edit::Truncate { table: TableId(9) },
+        ] {
+            assert!(state.clone().apply(edit.clone()).is_err(), "{edit:?}");
+        }
+    }
+
+    #[test]
+    fn keyspaces_and_types_are_kept() {
+        let mut state = sample();
+        let ty = UserType::new("chat", "address", [("street", model::CqlType::Text)]);
+        let mut keyspace = Keyspace::new("chat");
+        keyspace.durable_writes = false;
+        for edit in [
+            Edit::SetKeyspace(Box::new(Keyspace::new("chat"))),
+            Edit::SetKeyspace(Box::new(Keyspace::new("other"))),
+            Edit::SetKeyspace(Box::new(keyspace.clone())),
+            Edit::SetType(Box::new(ty.clone())),
+            Edit::SetType(Box::new(UserType {
+                name: "gone".into(),
+                ..ty.clone()
+            })),
+            Edit::DropType {
+                keyspace: "chat".into(),
+                name: "gone".into(),
+            },
+            Edit::DropKeyspace { name: "other".into() },
+        ] {
+            let mut bytes = Vec::new();
+            edit.encode(&mut bytes);
+            assert_eq!(Edit::decode(&mut &bytes[..]).as_ref(), Ok(&edit));
+            state.apply(edit).expect("valid");
+        }
+        let again = again(&state);
+        assert_eq!(again.keyspaces.into_values().collect::<Vec<_>>(), [keyspace]);
+        assert_eq!(again.types.into_values().collect::<Vec<_>>(), [ty]);
     }
 
     #[test]

@@ -8,11 +8,14 @@ mod applied;
 mod cancelled;
 mod clock;
 mod compact;
+mod define;
 mod fill;
 mod flush;
 mod joined;
+mod locks;
 mod major;
 mod pace;
+mod partitions;
 mod read;
 mod recover;
 mod space;
@@ -20,11 +23,14 @@ mod write;
 
 pub(crate) use clock::BOUND_AHEAD;
 pub(crate) use compact::shares_of;
+pub use locks::PartitionGuard;
+pub use partitions::TokenPosition;
 pub(crate) use recover::{Boot, Recovered};
 
 use crate::cache::RowCache;
 use crate::compactions::{CompactionKind, CompactionRecord, RunningCompaction};
 use crate::config::Config;
+use crate::definitions::Definitions;
 use crate::error::{Error, Result};
 use crate::hot::Hot;
 use crate::large::LargePartitions;
@@ -35,11 +41,12 @@ use applied::Applied;
 use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
 use joined::{JoinedReads, Turns};
+use locks::Locks;
 use major::Majors;
-use model::{KeySeed, Schema, TableId, Token};
+use model::{Schema, TableId, Token};
 use pace::Pace;
+use runtime::ShardId;
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
-use runtime::{Break, ShardId};
 use space::Shortage;
 use sstable::BlockCache;
 use std::any::Any;
@@ -63,6 +70,9 @@ pub struct Shard {
     id: ShardId,
     count: u16,
     tables: RefCell<BTreeMap<TableId, Rc<TableState>>>,
+    definitions: RefCell<Arc<Definitions>>,
+    schema_epoch: Cell<u64>,
+    locks: Rc<Locks>,
     log: OnceCell<Log>,
     applied: Rc<Applied>,
     cache: Rc<BlockCache>,
@@ -206,9 +216,7 @@ impl Shard {
     /// Schema of a table, by name.
     #[must_use]
     pub fn schema(&self, keyspace: &str, name: &str) -> Option<Arc<Schema>> {
-        let tables = self.tables.borrow();
-        let mut schemas = tables.values().map(|table| Arc::clone(&table.definition().schema));
-        schemas.find(|schema| schema.keyspace == keyspace && schema.name == name)
+        self.definitions.borrow().table(keyspace, name).cloned()
     }
 
     /// State that a layer above keeps on this shard: one value per type, made at the first call.
@@ -228,25 +236,6 @@ impl Shard {
     /// The store's node: on shard 0 only.
     pub(crate) fn node(&self) -> Rc<Node> {
         Rc::clone(self.node.as_ref().expect("asked of shard 0"))
-    }
-
-    pub(crate) fn add_table(&self, schema: Arc<Schema>) {
-        let id = schema.id;
-        self.tables
-            .borrow_mut()
-            .entry(id)
-            .or_insert_with(|| Rc::new(TableState::new(schema, Vec::new(), KeySeed::of_host(&self.host_id))));
-    }
-
-    /// The table is this from now on: no read that begins later shares the page of one that began before.
-    pub(crate) fn redefine(&self, schema: Arc<Schema>) -> Result<()> {
-        let table = self.table(schema.id)?;
-        if !runtime::broken(Break::JoinsUnalteredReads) {
-            self.joined.strike_off_table(schema.id);
-        }
-        table.redefine(schema);
-        self.compaction_wanted.notify_all();
-        Ok(())
     }
 
     fn table(&self, id: TableId) -> Result<Rc<TableState>> {

@@ -25,7 +25,7 @@ use crate::table::{LiveFile, TableState};
 use memtable::Partition;
 use model::{
     Columns, Deletion, Direction, Item, Live, Merge, MergeCounts, Peek, ReadTime, RowRef, RowSource, Slice, Step,
-    TableId, Token, live_row, merge_rows,
+    Token, live_row, merge_rows,
 };
 use runtime::Break;
 use runtime::sync::Permit;
@@ -588,61 +588,5 @@ impl Shard {
         }
         let (table, key) = (table.name(), Hex(key));
         tracing::warn!(shard = self.id.0, table, %key, tombstones, "a page met many tombstones");
-    }
-
-    /// The keys of up to `limit` partitions of this shard after `after`, in token order, that have anything at all, dead or
-    /// live.
-    pub(crate) async fn partitions_here(
-        &self,
-        table: TableId,
-        after: Option<Vec<u8>>,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>> {
-        let _pass = self.readers.enter().ok_or(Error::Closed)?;
-        let table = self.table(table)?;
-        let mut keys: Vec<Vec<u8>> = Vec::new();
-        let mut last = after.map(|key| (model::token_of(&key), key));
-        while keys.len() < limit {
-            // In one step with the look at the memtables: what is flushed meanwhile is in the one or in the other.
-            let files = Rc::clone(&table.files.borrow());
-            let from = last.as_ref().map(|(token, key)| (*token, key.as_slice()));
-            let of = |partition: Option<Partition>| partition.map(|found| (found.token(), found.key().to_vec()));
-            let mut next = of(table.active.borrow().next_partition(from));
-            let mut consider = |found: Option<(Token, Vec<u8>)>| {
-                if let Some(found) = found
-                    && next.as_ref().is_none_or(|next| found < *next)
-                {
-                    next = Some(found);
-                }
-            };
-            for sealed in table.sealed.borrow().iter() {
-                consider(of(sealed.memtable.borrow().next_partition(from)));
-            }
-            for file in files.iter() {
-                consider(self.next_owned(file, from).await?);
-            }
-            let Some(found) = next else { break };
-            keys.push(found.1.clone());
-            last = Some(found);
-            runtime::breathe().await;
-        }
-        Ok(keys)
-    }
-
-    /// The next partition of a file that is this shard's and in force: the file may be shared with others, and its tokens narrowed.
-    async fn next_owned(&self, file: &LiveFile, after: Option<(Token, &[u8])>) -> Result<Option<(Token, Vec<u8>)>> {
-        let tokens = file.record.tokens();
-        // No partition has an empty key.
-        let after = after.max(Some((*tokens.start(), &[])));
-        let mut found = file.table.next_partition(after).await?;
-        while let Some((token, _)) = found {
-            match model::next_token_of(token, self.id.0, self.count) {
-                Some(owned) if owned == token => break,
-                // No partition has an empty key: all of this token come after it.
-                Some(owned) => found = file.table.next_partition(Some((owned, &[]))).await?,
-                None => found = None,
-            }
-        }
-        Ok(found.filter(|(token, _)| token <= tokens.end()))
     }
 }

@@ -15,6 +15,7 @@ use super::pace::Pace;
 use super::{Counters, READS_MAX, Shard};
 use crate::cache::RowCache;
 use crate::config::Config;
+use crate::definitions::Definitions;
 use crate::error::{Error, Result};
 use crate::hot::Hot;
 use crate::layout;
@@ -24,7 +25,7 @@ use crate::stats::Recovery;
 use crate::store::on_shard;
 use crate::table::{LiveFile, TableState};
 use commitlog::{Log, LogPosition};
-use model::{MutationRef, Schema, TableId};
+use model::{MutationRef, TableId};
 use runtime::sync::{Gate, Mutex, Notify, Semaphore};
 use runtime::{ShardId, TaskClass, disk};
 use sstable::BlockCache;
@@ -39,7 +40,7 @@ pub(crate) struct Boot {
     pub host_id: [u8; 16],
     pub shards: u16,
     pub dir_faults: DirFaults,
-    pub schemas: Vec<Arc<Schema>>,
+    pub definitions: Arc<Definitions>,
     pub files: Vec<FileRecord>,
     /// The largest generations in the store and among its orphans.
     pub generations: Vec<u64>,
@@ -92,16 +93,20 @@ impl Shard {
             files.entry(file.record.table).or_default().push(Rc::new(file));
         }
         let seed = model::KeySeed::of_host(&boot.host_id);
-        let tables = boot.schemas.into_iter().map(|schema| {
+        let tables = boot.definitions.tables().map(|schema| {
             let files = files.remove(&schema.id).unwrap_or_default();
-            (schema.id, Rc::new(TableState::new(schema, files, seed)))
+            (schema.id, Rc::new(TableState::new(Arc::clone(schema), files, seed)))
         });
+        let tables = RefCell::new(tables.collect());
         let shard = Rc::new(Shard {
             id,
             count: boot.shards,
             dir_faults: boot.dir_faults,
             host_id: boot.host_id,
-            tables: RefCell::new(tables.collect()),
+            tables,
+            definitions: RefCell::new(boot.definitions),
+            schema_epoch: Cell::new(1),
+            locks: Rc::default(),
             log: OnceCell::new(),
             applied: Rc::new(Applied::default()),
             cache,

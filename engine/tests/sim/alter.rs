@@ -4,7 +4,7 @@ use crate::common::{clustering, column, key, message, messages};
 use crate::simulated::{open, run, simulator, small};
 use model::{Alteration, CellKind, CqlType, Mutation, MutationBuilder, RowBuilder, Schema};
 use runtime::sim::Outcome;
-use scrollback_engine::{Error, Read, Store};
+use scrollback_engine::{DefinitionKind, Error, Read, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,7 +115,13 @@ fn what_was_dropped_stays_dropped() {
             );
             let none = store.alter_table("chat", "none", renewed("content")).await;
             assert!(
-                matches!(&none, Err(Error::Invalid { what }) if what.contains("does not exist")),
+                matches!(
+                    &none,
+                    Err(Error::NotFound {
+                        what: DefinitionKind::Table,
+                        ..
+                    })
+                ),
                 "{none:?}"
             );
             store.close().await.expect("closed");

@@ -11,6 +11,7 @@ mod cancelled;
 mod check;
 mod clock;
 mod close;
+mod definitions;
 mod full;
 mod gaps;
 mod joined;

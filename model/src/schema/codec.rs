@@ -127,11 +127,11 @@ impl Schema {
     }
 }
 
-fn cut() -> ModelError {
+pub(super) fn cut() -> ModelError {
     ModelError::corrupt("schema is cut or malformed")
 }
 
-fn check_version(what: &'static str, found: u8, newest_known: u8) -> Result<(), ModelError> {
+pub(super) fn check_version(what: &'static str, found: u8, newest_known: u8) -> Result<(), ModelError> {
     match found {
         0 => Err(ModelError::corrupt("schema version")),
         found if found > newest_known => Err(ModelError::TooNew {
@@ -150,7 +150,7 @@ fn compression_tag(compression: Compression) -> u8 {
     }
 }
 
-fn put_all<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+pub(super) fn put_all<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
     varint::put_u64(out, items.len() as u64);
     for item in items {
         put(out, item);
@@ -158,7 +158,10 @@ fn put_all<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
 }
 
 /// Reads a count and as many items. Nothing is reserved for the count: each item takes bytes, which must be there.
-fn get_all<T>(input: &mut &[u8], get: impl Fn(&mut &[u8]) -> Result<T, ModelError>) -> Result<Vec<T>, ModelError> {
+pub(super) fn get_all<T>(
+    input: &mut &[u8],
+    get: impl Fn(&mut &[u8]) -> Result<T, ModelError>,
+) -> Result<Vec<T>, ModelError> {
     let count = varint::get_u64(input).ok_or(cut())?;
     let mut items = Vec::new();
     for _ in 0..count {
@@ -182,14 +185,14 @@ fn get_column(input: &mut &[u8]) -> Result<Column, ModelError> {
     })
 }
 
-fn get_string(input: &mut &[u8]) -> Result<String, ModelError> {
+pub(super) fn get_string(input: &mut &[u8]) -> Result<String, ModelError> {
     let bytes = varint::get_bytes(input).ok_or(cut())?;
     std::str::from_utf8(bytes)
         .map(str::to_string)
         .map_err(|_| ModelError::corrupt("schema text is not UTF-8"))
 }
 
-fn get_bool(input: &mut &[u8]) -> Result<bool, ModelError> {
+pub(super) fn get_bool(input: &mut &[u8]) -> Result<bool, ModelError> {
     match varint::get_array(input) {
         Some([0]) => Ok(false),
         Some([1]) => Ok(true),

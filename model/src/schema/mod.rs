@@ -9,11 +9,13 @@
 mod alter;
 mod builder;
 mod codec;
+mod keyspace;
 #[cfg(test)]
 mod tests;
 
 pub use alter::Alteration;
 pub use builder::SchemaBuilder;
+pub use keyspace::{Keyspace, TypeAlteration};
 
 use std::collections::BTreeMap;
 
@@ -141,6 +143,18 @@ pub struct Schema {
     pub options: TableOptions,
 }
 
+/// Refuses a name that no keyspace and no table has.
+fn check_name(what: &str, name: &str) -> Result<(), ModelError> {
+    let legal = (1..=NAME_CHARS_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if legal {
+        return Ok(());
+    }
+    Err(ModelError::Schema {
+        what: format!("{what} name {name:?} is not 1 to {NAME_CHARS_MAX} letters, digits and underscores"),
+    })
+}
+
 impl Schema {
     /// The table's name with its keyspace: `keyspace.name`.
     pub fn qualified_name(&self) -> String {
@@ -176,15 +190,8 @@ impl Schema {
     /// legal types.
     pub fn validate(&self) -> Result<(), ModelError> {
         let refuse = |what: String| Err(ModelError::Schema { what });
-        for (what, name) in [("keyspace", &self.keyspace), ("table", &self.name)] {
-            let legal = (1..=NAME_CHARS_MAX).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if !legal {
-                return refuse(format!(
-                    "{what} name {name:?} is not 1 to {NAME_CHARS_MAX} letters, digits and underscores"
-                ));
-            }
-        }
+        check_name("keyspace", &self.keyspace)?;
+        check_name("table", &self.name)?;
         if self.options.default_ttl > TTL_MAX {
             let ttl = self.options.default_ttl;
             return refuse(format!(

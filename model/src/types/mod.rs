@@ -144,7 +144,7 @@ impl CqlType {
     }
 
     /// The types directly inside this one.
-    fn inside(&self) -> Vec<&CqlType> {
+    pub(crate) fn inside(&self) -> Vec<&CqlType> {
         match self {
             CqlType::List(of) | CqlType::Set(of) | CqlType::Frozen(of) => vec![of],
             CqlType::Map(key, value) => vec![key, value],
