@@ -1,5 +1,9 @@
 //! Compressed bodies (specification, section 5): LZ4, the length before compression in front, 32 bits big-endian.
 
+use std::fmt;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
+
 use super::{Error, Flags, HEADER_LEN, Result};
 
 /// The name of the algorithm in `SUPPORTED` and `STARTUP`.
@@ -38,7 +42,7 @@ pub fn decompress(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
         return Err(Error::Compressed("less than was claimed"));
     }
     out.resize(claimed as usize, 0);
-    match lz4_flex::block::decompress_into(block, out) {
+    match decompress_into(block, out) {
         Ok(len) if len == out.len() => Ok(()),
         Ok(_) => {
             out.clear();
@@ -51,14 +55,16 @@ pub fn decompress(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
     }
 }
 
-/// Compresses frames; keeps its memory from one to the next.
-#[derive(Default, Debug)]
+/// Compresses frames; keeps its memory from one to the next, which is some 16 KiB and the longest frame so far: have one for many
+/// connections.
+#[derive(Default)]
 pub struct Compressor {
     block: Vec<u8>,
+    table: CompressTable,
 }
 
 impl Compressor {
-    /// One that has no memory yet.
+    /// One that has met no frame yet.
     #[must_use]
     pub fn new() -> Compressor {
         Compressor::default()
@@ -75,8 +81,8 @@ impl Compressor {
         if len < COMPRESSED_FROM {
             return false;
         }
-        self.block.resize(lz4_flex::block::get_maximum_output_size(len), 0);
-        let Ok(compressed) = lz4_flex::block::compress_into(&out[body..], &mut self.block) else {
+        self.block.resize(get_maximum_output_size(len), 0);
+        let Ok(compressed) = compress_into_with_table(&out[body..], &mut self.block, &mut self.table) else {
             return false;
         };
         if 4 + compressed >= len {
@@ -88,5 +94,11 @@ impl Compressor {
         out[frame + 1] |= Flags::COMPRESSED;
         super::write::patch(out, frame + 5, 4 + compressed as i32);
         true
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
