@@ -1,10 +1,12 @@
 //! One branch per operation: a real body or the simulator's.
 
 use std::future::Future;
+use std::io;
 use std::rc::Rc;
 
 use crate::context::ShardId;
 use crate::cross::Message;
+use crate::net::Net;
 use crate::sim;
 use crate::threads;
 use crate::uring;
@@ -117,6 +119,18 @@ impl Body {
 }
 
 impl Body {
+    /// The shard's sockets.
+    pub(crate) fn net(&self) -> io::Result<Rc<Net>> {
+        match self {
+            Body::Uring(shard) => shard.net(),
+            Body::Threads(shard) => shard.net(),
+            Body::Sim(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the simulator has no network; drive sessions directly",
+            )),
+        }
+    }
+
     /// Whether this shard will never answer again, and why.
     pub(crate) fn is_gone(&self, shard: ShardId) -> Option<crate::handle::Stopped> {
         match self {

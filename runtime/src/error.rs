@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::ShardId;
@@ -19,6 +20,15 @@ pub enum Error {
         path: PathBuf,
         /// Where in the file, in bytes; 0 where an offset means nothing.
         offset: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A socket, or the connection over it, refused `op`.
+    Net {
+        /// What was tried: `"bind"`, `"accept"`, `"attach"`, `"receive"`, `"send"`.
+        op: &'static str,
+        /// The peer; of a listener its own address.
+        addr: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
@@ -41,6 +51,10 @@ impl Error {
             offset,
             source,
         }
+    }
+
+    pub(crate) fn net(op: &'static str, addr: SocketAddr, source: io::Error) -> Self {
+        Self::Net { op, addr, source }
     }
 
     /// Whether the device is full (or the quota used up): free some space and try again.
@@ -67,14 +81,14 @@ impl Error {
     /// The kind of the operating system's answer, if it was one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Io { source, .. } => Some(source.kind()),
+            Self::Io { source, .. } | Self::Net { source, .. } => Some(source.kind()),
             _ => None,
         }
     }
 
     fn errno(&self) -> Option<i32> {
         match self {
-            Self::Io { source, .. } => source.raw_os_error(),
+            Self::Io { source, .. } | Self::Net { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }
@@ -95,6 +109,7 @@ impl fmt::Display for Error {
                 }
                 write!(f, ": {source}")
             }
+            Self::Net { op, addr, source } => write!(f, "{op} {addr}: {source}"),
             Self::Start(sentence) => f.write_str(sentence),
             Self::Panicked { shard, message } => write!(f, "shard {shard} panicked: {message}"),
         }
@@ -104,7 +119,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } | Self::Net { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Shards, task turns, disk, clock, randomness and cross-shard calls of Scrollback: the only crate that names glommio.
+//! Shards, task turns, disk, TCP, clock, randomness and cross-shard calls of Scrollback: the only crate that names glommio.
 //!
 //! A shard is one thread (or, in the simulator, one of several shards on one thread) that owns its data. Its body is
 //! `Uring` (glommio, io_uring, direct I/O), `Threads` (plain threads, where io_uring is not to be had) or `Sim` (the
@@ -23,6 +23,7 @@ pub mod disk;
 mod error;
 mod handle;
 mod names;
+pub mod net;
 mod node;
 mod park;
 mod pass;

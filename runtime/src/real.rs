@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::context::{Context, ShardId};
 use crate::handle::{Inbox, Stopped};
+use crate::net::Net;
 use crate::node::Node;
 use crate::sync::{Permit, Semaphore};
 use crate::task::TaskClass;
@@ -108,6 +110,8 @@ pub(crate) struct RealShard {
     ending: RefCell<Option<Ending>>,
     /// Who waits for the end.
     main: Cell<Option<Waker>>,
+    /// The sockets, once there was one.
+    net: OnceCell<Rc<Net>>,
 }
 
 impl RealShard {
@@ -121,6 +125,7 @@ impl RealShard {
             deaths_seen: Cell::new(0),
             ending: RefCell::new(None),
             main: Cell::new(None),
+            net: OnceCell::new(),
             node,
         }
     }
@@ -145,6 +150,24 @@ impl RealShard {
         self.random.set(state);
         let product = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);
         (product >> 64) as u64 ^ product as u64
+    }
+
+    /// The shard's sockets; at first use `watch` is to see to it that their readiness is told.
+    pub(crate) fn net(&self, watch: impl FnOnce(&Rc<Net>, mio::Poll) -> io::Result<()>) -> io::Result<Rc<Net>> {
+        if let Some(net) = self.net.get() {
+            return Ok(Rc::clone(net));
+        }
+        let poll = mio::Poll::new()?;
+        let net = Rc::new(Net::new(poll.registry().try_clone()?));
+        watch(&net, poll)?;
+        let first = self.net.set(Rc::clone(&net));
+        assert!(first.is_ok(), "a shard begins to watch its sockets once");
+        Ok(net)
+    }
+
+    /// The shard's sockets, if there ever was one.
+    pub(crate) fn known_net(&self) -> Option<&Rc<Net>> {
+        self.net.get()
     }
 
     /// The class of the running task.

@@ -157,7 +157,7 @@ impl Runtime {
         Handle::new(Arc::clone(self.node.inboxes()))
     }
 
-    /// Stops the shards: drops the tasks that are left, waits for the disk operations in flight, joins the threads.
+    /// Stops the shards: drops the tasks that are left, and their connections, waits for the disk operations in flight, joins the threads.
     ///
     /// Call it only after the own tasks are closed: what they have not written is not written.
     ///

@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::op::Ended;
 use crate::cross::{Message, OUTSTANDING_MAX};
+use crate::net::Event;
 use crate::slots::WokenList;
+
+/// Once so many events of sockets wait for the shard, the thread that tells them waits, too. The kernel keeps one per socket.
+const EVENTS_MAX: usize = 4096;
 
 /// What one shard and the threads around it share.
 #[derive(Default)]
@@ -22,6 +26,8 @@ pub(super) struct Front {
     /// Tasks that were woken, on the shard or elsewhere.
     woken: Mutex<Vec<(u32, u64)>>,
     incoming: Mutex<Incoming>,
+    /// Told when there is room for events again.
+    room: Condvar,
     /// Whether `incoming` was left anything since the shard took it; set and cleared under its mutex.
     left: AtomicBool,
     asleep: AtomicBool,
@@ -37,6 +43,10 @@ pub(super) struct Incoming {
     pub(super) ended: Vec<Ended>,
     /// Messages of other shards, in order. At most a request and a reply for each call under way.
     pub(super) messages: VecDeque<Message>,
+    /// Readiness of sockets.
+    pub(super) events: Vec<Event>,
+    /// Nobody takes events any more.
+    unwatched: bool,
     pub(super) nudged: bool,
     /// The shard has ended: messages are dropped.
     closed: bool,
@@ -91,6 +101,28 @@ impl Front {
         self.leave(|incoming| incoming.ended.push(ended));
     }
 
+    /// Readiness of sockets. Waits while too much of it waits for the shard. Whether to go on.
+    pub(super) fn tell(&self, events: impl Iterator<Item = Event>) -> bool {
+        let mut incoming = self.incoming.lock();
+        while incoming.events.len() >= EVENTS_MAX && !incoming.unwatched {
+            self.room.wait(&mut incoming);
+        }
+        if incoming.unwatched {
+            return false;
+        }
+        incoming.events.extend(events);
+        self.left.store(true, Ordering::Release);
+        drop(incoming);
+        self.rouse();
+        true
+    }
+
+    /// Ends [`Front::tell`], now and for ever.
+    pub(super) fn unwatch(&self) {
+        self.incoming.lock().unwatched = true;
+        self.room.notify_all();
+    }
+
     /// A message of another shard; dropped if this one has ended.
     pub(super) fn send(&self, message: Message) {
         let mut refused = None;
@@ -113,6 +145,11 @@ impl Front {
         let mut incoming = self.incoming.lock();
         self.left.store(false, Ordering::Release);
         to.ended.append(&mut incoming.ended);
+        let full = incoming.events.len() >= EVENTS_MAX;
+        to.events.append(&mut incoming.events);
+        if full {
+            self.room.notify_all();
+        }
         if to.messages.is_empty() {
             std::mem::swap(&mut to.messages, &mut incoming.messages);
         } else {
@@ -136,7 +173,7 @@ impl Front {
     fn is_empty(&self) -> bool {
         self.woken.lock().is_empty() && {
             let incoming = self.incoming.lock();
-            incoming.ended.is_empty() && incoming.messages.is_empty() && !incoming.nudged
+            incoming.ended.is_empty() && incoming.events.is_empty() && incoming.messages.is_empty() && !incoming.nudged
         }
     }
 

@@ -4,7 +4,9 @@
 //!    is left or a slice has gone by: it takes in what other threads have left at its [`front`], and fires timers.
 //! 2. An operation of the disk ([`op`]) is handed to a thread of the shard's [`pool`]. The shard keeps its buffer and its
 //!    place until the end is there, whether or not anybody still waits: nothing is cancelled.
-//! 3. Turns, classes, the wheel, calls between shards and the inbox are those of every body.
+//! 3. Sockets are read and written by the shard's thread; one thread beside it ([`watch`]), started with the first socket,
+//!    tells when they are ready.
+//! 4. Turns, classes, the wheel, calls between shards and the inbox are those of every body.
 
 mod file;
 mod flights;
@@ -12,9 +14,12 @@ mod front;
 mod op;
 mod pool;
 mod serve;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -26,9 +31,11 @@ use flights::{Flight, Flights};
 use front::{Front, Incoming};
 use op::{Failure, Op, Output};
 use pool::{Lane, Pool};
+use watch::Watcher;
 
 use crate::context::{Context, ShardId};
 use crate::cross::Message;
+use crate::net::Net;
 use crate::pass::SLICE_NS;
 use crate::real::RealShard;
 use crate::slots::{Slots, Unit};
@@ -46,6 +53,8 @@ pub(crate) struct Shard {
     /// Of each shard, by number.
     fronts: Arc<[Arc<Front>]>,
     pool: Pool,
+    /// Once there was a socket.
+    watcher: RefCell<Option<Watcher>>,
     flights: RefCell<Flights>,
     others: Semaphore,
     tasks: RefCell<Slots<(), Front>>,
@@ -73,6 +82,7 @@ impl Shard {
             direct_io,
             fronts,
             pool,
+            watcher: RefCell::new(None),
             flights: RefCell::default(),
             others: Semaphore::new(OTHERS_MAX),
             tasks: RefCell::new(Slots::new(front)),
@@ -104,6 +114,16 @@ impl Shard {
         self.fronts[usize::from(to.0)].send(message);
     }
 
+    pub(crate) fn net(&self) -> io::Result<Rc<Net>> {
+        self.real.net(|_, poll| {
+            let front = Arc::clone(&self.fronts[usize::from(self.real.id.0)]);
+            let (name, cpus) = (self.pool.name_beside("net"), self.pool.cpus().to_vec());
+            let watcher = Watcher::start(name, front, cpus, poll)?;
+            self.watcher.replace(Some(watcher));
+            Ok(())
+        })
+    }
+
     #[inline]
     pub(crate) fn passed_meanwhile(&self) -> bool {
         self.passed.replace(false)
@@ -122,7 +142,7 @@ impl Shard {
         .await;
     }
 
-    /// Takes in what has come: ends of operations, nudges, messages, timers.
+    /// Takes in what has come: ends of operations, readiness of sockets, nudges, messages, timers.
     fn make_pass(&self, context: &Context) {
         self.passes.set(self.passes.get() + 1);
         self.passed.set(true);
@@ -130,6 +150,11 @@ impl Shard {
         self.front().take(&mut incoming);
         for ended in incoming.ended.drain(..) {
             self.land(ended.slot, ended.result);
+        }
+        if let Some(net) = self.real.known_net() {
+            for event in incoming.events.drain(..) {
+                net.tell(event);
+            }
         }
         if std::mem::take(&mut incoming.nudged) {
             self.nudged.set(true);

@@ -38,7 +38,7 @@ pub(super) const THREADS_MAX: usize = {
     a + b + c + d + e + f
 };
 /// They only call the kernel.
-const STACK_BYTES: usize = 256 << 10;
+pub(super) const STACK_BYTES: usize = 256 << 10;
 
 struct Job {
     slot: u32,
@@ -106,15 +106,27 @@ impl Pool {
             }),
             closed: Cell::new(false),
             threads: RefCell::default(),
-            name: format!("{name}-io"),
+            name: name.to_owned(),
         };
         pool.add_thread()?;
         Ok(pool)
     }
 
+    /// What a thread beside the shard is called.
+    pub(super) fn name_beside(&self, kind: &str) -> String {
+        format!("{}-{kind}", self.name)
+    }
+
+    /// Where threads beside the shard may run.
+    pub(super) fn cpus(&self) -> &[usize] {
+        &self.shared.cpus
+    }
+
     fn add_thread(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES);
+        let thread = thread::Builder::new()
+            .name(self.name_beside("io"))
+            .stack_size(STACK_BYTES);
         let thread = thread.spawn(move || work(&shared))?;
         self.threads.borrow_mut().push(thread);
         Ok(())

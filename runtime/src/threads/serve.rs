@@ -185,6 +185,8 @@ impl Drop for End {
         let front = Arc::clone(&self.0.fronts[usize::from(self.0.real.id.0)]);
         let tasks = self.0.tasks.replace(Slots::new(front));
         drop(tasks);
+        let watcher = self.0.watcher.take();
+        drop(watcher);
         self.0.pool.close();
     }
 }

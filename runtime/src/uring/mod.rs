@@ -6,10 +6,12 @@
 mod file;
 mod nudge;
 mod serve;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub(crate) use serve::seeds;
 
 use crate::context::{Context, ShardId};
 use crate::cross::Message;
+use crate::net::Net;
 use crate::node::Node;
 use crate::real::RealShard;
 use crate::task::TaskClass;
@@ -109,6 +112,14 @@ impl Shard {
         if let Some(context) = self.real.context() {
             context.spawn_unit(TaskClass::Request, "messages to another shard", outgoing.flush());
         }
+    }
+
+    pub(crate) fn net(&self) -> io::Result<Rc<Net>> {
+        self.real.net(|net, poll| {
+            let context = self.real.context().expect("sockets are opened on a shard");
+            context.spawn_unit(TaskClass::Request, "network", watch::watch(Rc::clone(net), poll));
+            Ok(())
+        })
     }
 
     /// Sends nothing more to a shard that has panicked.

@@ -1,0 +1,4 @@
+//! The tests of connections, on plain threads.
+
+#[path = "net.rs"]
+mod net;
