@@ -40,6 +40,24 @@ pub(crate) struct Event {
     write_ended: bool,
 }
 
+#[cfg(test)]
+impl Event {
+    /// Something to read at the socket of this token.
+    pub(crate) fn readable(token: usize) -> Self {
+        Event {
+            token: Token(token),
+            readable: true,
+            writable: false,
+            read_ended: false,
+            write_ended: false,
+        }
+    }
+
+    pub(crate) fn token(&self) -> usize {
+        self.token.0
+    }
+}
+
 impl From<&mio::event::Event> for Event {
     fn from(event: &mio::event::Event) -> Self {
         Event {

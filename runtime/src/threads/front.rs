@@ -246,4 +246,45 @@ mod tests {
         }
         shard.join().expect("the shard ends");
     }
+
+    /// The thread that tells waits while too much waits for the shard, drops nothing, and ends when it is told to.
+    #[test]
+    fn events_wait_for_room_and_none_is_dropped() {
+        const BATCH: usize = 1000;
+        const BATCHES: usize = 20;
+        let front = Arc::new(Front::new(1));
+        let told = Arc::new(AtomicU32::new(0));
+        let (tells, counts) = (Arc::clone(&front), Arc::clone(&told));
+        let watcher = thread::spawn(move || {
+            let mut batches = 0;
+            while tells.tell((batches * BATCH..(batches + 1) * BATCH).map(Event::readable)) {
+                batches += 1;
+                counts.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        let within = |done: &dyn Fn() -> bool| {
+            let begin = Instant::now();
+            while !done() && begin.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            done()
+        };
+        let mut incoming = Incoming::default();
+        while incoming.events.len() < BATCHES * BATCH {
+            assert!(
+                within(&|| front.incoming.lock().events.len() >= EVENTS_MAX),
+                "it goes on"
+            );
+            thread::sleep(Duration::from_millis(1));
+            let waiting = front.incoming.lock().events.len();
+            assert!(waiting < EVENTS_MAX + BATCH, "{waiting} events wait");
+            front.take(&mut incoming);
+        }
+        let tokens = incoming.events.iter().map(Event::token);
+        assert!(tokens.eq(0..incoming.events.len()), "every one, in order");
+        front.unwatch();
+        assert!(within(&|| watcher.is_finished()), "it ends");
+        watcher.join().expect("it ends in order");
+        assert!(told.load(Ordering::Acquire) as usize >= BATCHES);
+    }
 }
