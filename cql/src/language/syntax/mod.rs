@@ -8,6 +8,7 @@ pub mod lexer;
 mod parser;
 
 pub use lexer::Place;
+pub(super) use parser::is_reserved;
 pub use parser::parse;
 
 use std::fmt;

@@ -81,6 +81,11 @@ const RESERVED: &[&str] = &[
     "with",
 ];
 
+/// Whether a word is never a name unless quoted.
+pub(in crate::language) fn is_reserved(word: &str) -> bool {
+    RESERVED.binary_search(&word).is_ok()
+}
+
 /// Reads one statement; a semicolon may end it.
 ///
 /// # Errors
