@@ -196,6 +196,12 @@ impl Shard {
         crate::store::on_shard(to, f).await
     }
 
+    /// The id of the store, drawn when it was created; it stands in every file.
+    #[must_use]
+    pub fn host_id(&self) -> [u8; 16] {
+        self.host_id
+    }
+
     /// How many shards the store has.
     pub(crate) fn count(&self) -> u16 {
         self.count
