@@ -39,6 +39,7 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    Serve(Serve),
     Import(Import),
     Channels(Channels),
     History(History),
@@ -97,6 +98,53 @@ impl Data {
             shards: None,
         }
     }
+}
+
+/// Serve a store to Cassandra's drivers, shells and tools: the native protocol, version 4.
+///
+/// The store is created if it is not there. It runs until SIGTERM or SIGINT; then no more requests are taken, those that were are
+/// answered, and the store is closed.
+///
+///   scrollback serve --data ./chat
+///   cqlsh 127.0.0.1 9042
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Serve {
+    #[command(flatten)]
+    pub data: Data,
+    /// Where clients connect. Only addresses of this machine's loopback are taken, because there is no authentication yet.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
+    pub listen: std::net::SocketAddr,
+    /// The port whose connections are placed on the shard `client port modulo shards`, for shard-aware drivers; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 19042)]
+    pub shard_aware_port: u16,
+    /// The cluster's name.
+    #[arg(long, value_name = "NAME", default_value = "Scrollback")]
+    pub cluster_name: String,
+    /// The name of this node's data center.
+    #[arg(long, value_name = "NAME", default_value = "datacenter1")]
+    pub datacenter: String,
+    /// Names of other data centers that keyspaces may be replicated to.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub other_datacenters: Vec<String>,
+    /// The name of this node's rack.
+    #[arg(long, value_name = "NAME", default_value = "rack1")]
+    pub rack: String,
+    /// The longest frame that is taken.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    pub frame_bytes_max: Size,
+    /// Connections of each shard; further ones are closed at once.
+    #[arg(long, value_name = "N", default_value_t = 25_000)]
+    pub connections_max: usize,
+    /// Requests of one connection that are under way at once; further ones wait in its socket.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub requests_max: usize,
+    /// Seconds that a connection has to begin its session, and to send the rest of a frame that has begun.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub startup_timeout: u64,
+    /// Seconds that a connection may say nothing; 0: for ever.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub idle_timeout: u64,
 }
 
 /// Import chat history from a file of JSON lines, plain or gzip.

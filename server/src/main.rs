@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Done {
     let format = Format::choose(cli.format);
     match cli.command {
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Import(args) => import::run(args, format),
         Command::Channels(args) => commands::channels::run(args, format),
         Command::History(args) => commands::history::run(args, format),

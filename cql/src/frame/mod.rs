@@ -43,7 +43,7 @@ pub use event::{Change, Event, SchemaChange, Target};
 pub use failure::{ErrorBody, ErrorCode};
 pub use frames::{Frames, Step};
 pub use header::{BODY_BYTES_MAX, EVENT_STREAM, Flags, HEADER_LEN, Header, Opcode, VERSION};
-pub use reply::{Prepared, Reply};
+pub use reply::{Prepared, Reply, add_warnings};
 pub use request::{Events, Parameters, Request, Startup};
 pub use rows::RowsWriter;
 pub use types::put_type;

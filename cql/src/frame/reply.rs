@@ -7,7 +7,7 @@ use super::write::{
     OpenFrame, open_frame, put_bytes, put_bytes_map, put_i32, put_short_bytes, put_string, put_string_list, put_u16,
     short_count,
 };
-use super::{Error, ErrorBody, Flags, Metadata, Opcode, RowsWriter, SchemaChange, VERSION};
+use super::{Error, ErrorBody, Flags, HEADER_LEN, Metadata, Opcode, RowsWriter, SchemaChange, VERSION};
 
 /// What a result is.
 pub(super) mod kind {
@@ -178,4 +178,26 @@ impl<'a> Reply<'a> {
         let frame = self.open(out, Opcode::Result);
         RowsWriter::new(out, frame, metadata, skip_metadata)
     }
+}
+
+/// Puts warnings into an answer that is written already: the frame that begins at `frame` and is the last in `out`. For what is known
+/// only when the rows have been read.
+///
+/// # Panics
+/// If no answer begins there, it has warnings, or it becomes longer than 256 MiB.
+pub fn add_warnings(out: &mut Vec<u8>, frame: usize, warnings: &[String]) {
+    let flags = out[frame + 1];
+    assert_eq!(
+        flags & (Flags::WARNINGS | Flags::COMPRESSED),
+        0,
+        "the answer has no warnings and is not compressed"
+    );
+    let mut list = Vec::new();
+    put_string_list(&mut list, warnings);
+    // The trace comes first, then warnings.
+    let trace = if flags & Flags::TRACING != 0 { 16 } else { 0 };
+    let at = frame + HEADER_LEN + trace;
+    out.splice(at..at, list);
+    out[frame + 1] |= Flags::WARNINGS;
+    OpenFrame { start: frame }.close(out);
 }

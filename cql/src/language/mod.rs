@@ -38,7 +38,7 @@ pub use columns::{ColumnRef, Place, all as all_columns, find as find_column};
 pub use condition::Conditions;
 pub use error::{Error, Result};
 pub use expr::{Expr, Marker};
-pub use modify::{Modification, Present, Unread, Write};
+pub use modify::{Modification, Present, Unread, Write, timestamp_of as timestamp};
 pub use paging::PagingState;
 pub use restrict::{Partitions, TokenRange};
 pub use rows::RowView;

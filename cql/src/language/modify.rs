@@ -403,8 +403,11 @@ impl Modification {
     }
 }
 
-/// A `USING TIMESTAMP`; `None` if it is not set.
-pub(super) fn timestamp_of(expr: &Expr, execution: &Execution<'_>) -> Result<Option<i64>> {
+/// A `USING TIMESTAMP`, microseconds; `None` if it is not set.
+///
+/// # Errors
+/// [`Error::Invalid`]: it is null, or the smallest number.
+pub fn timestamp_of(expr: &Expr, execution: &Execution<'_>) -> Result<Option<i64>> {
     match expr.evaluate(execution)? {
         Evaluated::Unset => Ok(None),
         Evaluated::Null => Err(Error::invalid("Invalid null value of timestamp")),

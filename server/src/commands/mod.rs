@@ -7,6 +7,7 @@ mod fragment;
 pub mod history;
 mod live;
 pub mod operate;
+pub mod serve;
 pub mod snapshot;
 pub mod sstable;
 pub mod stats;

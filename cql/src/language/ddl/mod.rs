@@ -5,7 +5,7 @@ mod options;
 mod tables;
 mod types;
 
-pub use options::{Shown, shown};
+pub use options::{Shown, map_of, shown, unquoted};
 
 use super::catalog::Catalog;
 use super::error::{Error, Result};

@@ -408,3 +408,28 @@ pub fn shown(options: &TableOptions) -> Vec<Shown> {
     all.sort();
     all
 }
+
+/// The map that a text of [`shown`] is; empty if it is none.
+#[must_use]
+pub fn map_of(text: &str) -> BTreeMap<String, String> {
+    use super::super::syntax::ast::{AlterTable, SchemaChange, Statement};
+    let parsed = super::super::syntax::parse(&format!("ALTER TABLE t WITH a = {text}"));
+    if let Ok(parsed) = parsed
+        && let Statement::Schema(change) = parsed.statement
+        && let SchemaChange::AlterTable {
+            change: AlterTable::With(properties),
+            ..
+        } = *change
+        && let Some((_, Property::Map(map))) = properties.into_iter().next()
+    {
+        return map.into_iter().collect();
+    }
+    BTreeMap::new()
+}
+
+/// The text between the quotes of a text of [`shown`].
+#[must_use]
+pub fn unquoted(text: &str) -> String {
+    let inside = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
+    inside.unwrap_or(text).replace("''", "'")
+}

@@ -190,14 +190,13 @@ pub(super) fn alter(
                     ));
                 }
                 let ty = resolve(&column.ty, keyspace, catalog)?;
-                if let Some(dropped) = table.dropped.iter().rev().find(|of| of.column.name == column.name) {
-                    if dropped.is_static != column.is_static {
-                        let was = if dropped.is_static { "static" } else { "regular" };
-                        return Err(Error::invalid(format!(
-                            "Cannot re-add previously dropped column '{}' of kind {was}, incompatible with previous kind",
-                            column.name
-                        )));
-                    }
+                let mut before = table.dropped.iter().filter(|of| of.column.name == column.name);
+                if let Some(dropped) = before.next_back().filter(|of| of.is_static != column.is_static) {
+                    let was = if dropped.is_static { "static" } else { "regular" };
+                    return Err(Error::invalid(format!(
+                        "Cannot re-add previously dropped column '{}' of kind {was}, incompatible with previous kind",
+                        column.name
+                    )));
                 }
                 changes.push(match column.is_static {
                     true => Alteration::add_static(&column.name, ty),

@@ -1,0 +1,347 @@
+//! A connection with its socket: bytes to requests, answers to bytes.
+//!
+//! 1. The reader takes frames from what has come, and begins a task for each request; it stops while too many are under way, or while
+//!    answers wait that the client does not take.
+//! 2. Answers go to the [`Outbox`] in the order in which they are ready; the writer sends what has gathered there with one write.
+//! 3. [`Deadline`]s are looked at once a second for all connections of the shard: whoever is late is shut down, which ends its reader.
+//!
+//! A client that sends half a frame holds the memory of that half, until its deadline; frames above [`LARGE_FRAME`] share a budget of
+//! the shard.
+
+use super::local::Local;
+use super::session::Session;
+use cql::frame::{Frames, Reply, Step};
+use runtime::TaskClass;
+use runtime::net::{Accepted, Stream};
+use runtime::sync::{Notify, Semaphore};
+use runtime::time::Instant;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Bounds of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most bytes of a frame, header included, and of a body once it is unpacked.
+    pub frame_bytes: usize,
+    /// Connections of one shard; further ones are closed at once.
+    pub connections: usize,
+    /// Requests of one connection that are under way at once; further ones wait in its socket.
+    pub requests: usize,
+    /// How long a connection has for its `STARTUP`, and for the rest of a frame that has begun.
+    pub startup: Duration,
+    /// How long a connection may say nothing; zero: for ever.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            frame_bytes: 16 << 20,
+            connections: 25_000,
+            requests: 1024,
+            startup: Duration::from_secs(10),
+            idle: Duration::ZERO,
+        }
+    }
+}
+
+/// Bytes that are asked for at once.
+const READ_BYTES: usize = 64 << 10;
+/// A receive buffer that has grown beyond this is let go of when it is empty.
+const BUFFER_KEPT: usize = 32 << 10;
+/// Frames above this take their memory from a budget of the shard.
+const LARGE_FRAME: usize = 256 << 10;
+/// That budget, bytes.
+const LARGE_FRAMES_BYTES: usize = 256 << 20;
+/// With more bytes of answers waiting, no further requests of the connection are read.
+const WAITING_BYTES: usize = 1 << 20;
+/// With more bytes waiting for all connections of a shard, those that have any wait.
+const WAITING_BYTES_OF_SHARD: usize = 256 << 20;
+/// How long a draining connection has to send what waits.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The connections of a shard.
+pub(super) struct Connections {
+    all: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    draining: Cell<bool>,
+    /// Somebody has gone, or answers have been sent.
+    changed: Notify,
+    /// Bytes of answers that wait to be sent.
+    waiting_bytes: Cell<usize>,
+    large_frames: Semaphore,
+}
+
+impl Default for Connections {
+    fn default() -> Connections {
+        Connections {
+            all: RefCell::default(),
+            draining: Cell::new(false),
+            changed: Notify::new(),
+            waiting_bytes: Cell::new(0),
+            large_frames: Semaphore::new(LARGE_FRAMES_BYTES),
+        }
+    }
+}
+
+impl Connections {
+    pub fn len(&self) -> usize {
+        self.all.borrow().len()
+    }
+
+    /// Shuts down those whose deadline has passed.
+    pub fn look_at_deadlines(&self) {
+        let now = Instant::now();
+        for connection in self.all.borrow().values() {
+            if connection.deadline.get().is_some_and(|deadline| deadline <= now) {
+                connection.stream.shutdown();
+            }
+        }
+    }
+
+    /// Takes no more requests, and waits until all that were taken are answered and sent; what takes too long is cut off.
+    pub async fn drain(&self) {
+        self.draining.set(true);
+        for connection in self.all.borrow().values() {
+            connection.idle.notify_all();
+        }
+        let gone = async {
+            while self.len() > 0 {
+                self.changed.notified().await;
+            }
+        };
+        if runtime::time::timeout(DRAIN, gone).await.is_err() {
+            for connection in self.all.borrow().values() {
+                connection.stream.shutdown();
+            }
+            let _late = runtime::time::timeout(DRAIN, async {
+                while self.len() > 0 {
+                    self.changed.notified().await;
+                }
+            })
+            .await;
+        }
+    }
+}
+
+/// Answers that wait to be sent.
+struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    /// With those that are being sent.
+    waiting: Cell<usize>,
+    filled: Notify,
+    /// Nothing more will be put in.
+    ended: Cell<bool>,
+}
+
+struct Connection {
+    stream: Stream,
+    outbox: Outbox,
+    /// Requests under way.
+    requests: Cell<usize>,
+    /// A request has ended, answers have been sent, or it is to be drained.
+    idle: Notify,
+    deadline: Cell<Option<Instant>>,
+    /// The socket takes nothing any more.
+    broken: Cell<bool>,
+}
+
+impl Connection {
+    fn put(&self, connections: &Connections, bytes: &[u8]) {
+        if self.broken.get() {
+            return;
+        }
+        self.outbox.bytes.borrow_mut().extend_from_slice(bytes);
+        self.outbox.waiting.set(self.outbox.waiting.get() + bytes.len());
+        connections
+            .waiting_bytes
+            .set(connections.waiting_bytes.get() + bytes.len());
+        self.outbox.filled.notify_all();
+    }
+
+    fn sent(&self, connections: &Connections, bytes: usize) {
+        self.outbox.waiting.set(self.outbox.waiting.get() - bytes);
+        connections.waiting_bytes.set(connections.waiting_bytes.get() - bytes);
+        self.idle.notify_all();
+    }
+
+    /// Whether no further request may be read now.
+    fn is_busy(&self, connections: &Connections, limits: &Limits) -> bool {
+        let waiting = self.outbox.waiting.get();
+        self.requests.get() >= limits.requests
+            || waiting > WAITING_BYTES
+            || (waiting > 0 && connections.waiting_bytes.get() > WAITING_BYTES_OF_SHARD)
+    }
+}
+
+/// Serves a connection on the running shard until it ends.
+pub(super) async fn serve(local: Rc<Local>, accepted: Accepted, limits: Limits) {
+    let connections = Rc::clone(&local.connections);
+    if connections.draining.get() || connections.len() >= limits.connections {
+        return; // Closed by being dropped.
+    }
+    let stream = match accepted.attach() {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "a connection was gone before it was served");
+            return;
+        }
+    };
+    let connection = Rc::new(Connection {
+        stream,
+        outbox: Outbox {
+            bytes: RefCell::default(),
+            waiting: Cell::new(0),
+            filled: Notify::new(),
+            ended: Cell::new(false),
+        },
+        requests: Cell::new(0),
+        idle: Notify::new(),
+        deadline: Cell::new(Some(Instant::now() + limits.startup)),
+        broken: Cell::new(false),
+    });
+    let push = {
+        let (connection, connections) = (Rc::downgrade(&connection), Rc::clone(&connections));
+        Rc::new(move |bytes: &[u8]| {
+            if let Some(connection) = connection.upgrade() {
+                connection.put(&connections, bytes);
+            }
+        })
+    };
+    let session = Session::new(&local, push);
+    let number = session.number();
+    connections.all.borrow_mut().insert(number, Rc::clone(&connection));
+    let writer = runtime::spawn(TaskClass::Request, "write answers", {
+        let (connection, connections) = (Rc::clone(&connection), Rc::clone(&connections));
+        async move { write(&connection, &connections).await }
+    });
+    read(&session, &connection, &connections, &limits).await;
+    // What was begun is answered, if anybody still listens.
+    while connection.requests.get() > 0 {
+        connection.idle.notified().await;
+    }
+    connection.outbox.ended.set(true);
+    connection.outbox.filled.notify_all();
+    connection.deadline.set(Some(Instant::now() + DRAIN));
+    writer.await;
+    connection.stream.shutdown();
+    connections.all.borrow_mut().remove(&number);
+    connections.changed.notify_all();
+}
+
+async fn write(connection: &Connection, connections: &Connections) {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        std::mem::swap(&mut bytes, &mut connection.outbox.bytes.borrow_mut());
+        if bytes.is_empty() {
+            if connection.outbox.ended.get() || connection.broken.get() {
+                return;
+            }
+            if bytes.capacity() > BUFFER_KEPT {
+                bytes = Vec::new();
+            }
+            connection.outbox.filled.notified().await;
+            continue;
+        }
+        let sent = connection.stream.write_all(&bytes).await;
+        connection.sent(connections, bytes.len());
+        if sent.is_err() {
+            connection.broken.set(true);
+            let left = std::mem::take(&mut *connection.outbox.bytes.borrow_mut());
+            connection.sent(connections, left.len());
+            // The reader learns it, too.
+            connection.stream.shutdown();
+            return;
+        }
+    }
+}
+
+async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &Rc<Connections>, limits: &Limits) {
+    let mut frames = Frames::of_requests(limits.frame_bytes);
+    let mut received: Vec<u8> = Vec::new();
+    let mut large = None;
+    loop {
+        let mut used = 0;
+        let mut need = 0;
+        // All frames that are whole.
+        while need == 0 {
+            while connection.is_busy(connections, limits) && !connections.draining.get() && !connection.broken.get() {
+                connection.idle.notified().await;
+            }
+            if connections.draining.get() || connection.broken.get() {
+                return;
+            }
+            let step = frames.next(&received[used..]);
+            let start = used;
+            used += step.used();
+            match step {
+                Step::Need(bytes) => need = bytes.max(1),
+                Step::Skip(_) => {}
+                Step::Frame { header, body } => {
+                    let body = &received[start + body.start..start + body.end];
+                    begin(session, connection, connections, header, body, limits.frame_bytes);
+                }
+                Step::Refused { stream, error, .. } => {
+                    let mut answer = Vec::new();
+                    Reply::to(stream).refuse(&mut answer, &error);
+                    connection.put(connections, &answer);
+                    if error.is_fatal() {
+                        return;
+                    }
+                }
+            }
+        }
+        received.drain(..used);
+        if received.is_empty() {
+            large = None;
+            if received.capacity() > BUFFER_KEPT {
+                received = Vec::new();
+            }
+        } else if received.len() + need > LARGE_FRAME && large.is_none() {
+            large = Some(
+                connections
+                    .large_frames
+                    .acquire((received.len() + need).min(LARGE_FRAMES_BYTES))
+                    .await,
+            );
+        }
+        // A frame that has begun, and a session that has not, have little time.
+        let allowed = match (received.is_empty() && session.has_started(), limits.idle) {
+            (false, _) => Some(limits.startup),
+            (true, Duration::ZERO) => None,
+            (true, idle) => Some(idle),
+        };
+        connection.deadline.set(allowed.map(|allowed| Instant::now() + allowed));
+        if !received.is_empty() {
+            received.reserve(need);
+        }
+        match connection.stream.read(&mut received, need.max(READ_BYTES)).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// Begins a request.
+fn begin(
+    session: &Rc<Session>,
+    connection: &Rc<Connection>,
+    connections: &Rc<Connections>,
+    header: cql::frame::Header,
+    body: &[u8],
+    limit: usize,
+) {
+    connection.requests.set(connection.requests.get() + 1);
+    let (session, connection, connections) = (Rc::clone(session), Rc::clone(connection), Rc::clone(connections));
+    let body = body.to_vec();
+    let request = async move {
+        let mut answer = Vec::new();
+        session.answer(&header, &body, limit, &mut answer).await;
+        connection.put(&connections, &answer);
+        connection.requests.set(connection.requests.get() - 1);
+        connection.idle.notify_all();
+    };
+    drop(runtime::spawn(TaskClass::Request, "a request", request));
+}

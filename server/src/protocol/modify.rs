@@ -1,0 +1,457 @@
+//! `INSERT`, `UPDATE`, `DELETE`, and batches of them.
+//!
+//! What is not conditional and has its timestamp is made into mutations here, and they go to the shards that own them. What is given its
+//! timestamp by the node, or depends on what is there, is carried to the owner: so of two writes of a partition the one that is answered
+//! first has the smaller timestamp, whichever connections they come by.
+
+use super::fail::{Doing, Done, Failure};
+use super::local::{Local, Scratch};
+use super::node::Node;
+use super::values::Values;
+use cql::frame::{Value, WriteType};
+use cql::language::syntax::ast::BatchKind;
+use cql::language::{Execution, Modification, Prepared, Present, Statement, Unread, Write, check_batch};
+use engine::{Read, Shard};
+use model::{Mutation, RowRef, Slice, TableId};
+use runtime::{ShardId, TaskClass};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes of a batch over several partitions from which on the client is warned, and from which on it is refused; as Cassandra.
+const BATCH_WARN_BYTES: usize = 5 << 10;
+const BATCH_FAIL_BYTES: usize = 50 << 10;
+
+/// A modification with its values.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub prepared: Arc<Prepared>,
+    /// Which statement of a batch that was prepared as one.
+    pub at: usize,
+    pub values: Values,
+}
+
+impl Item {
+    pub fn modification(&self) -> &Modification {
+        match &self.prepared.statement {
+            Statement::Modify(modify) => modify,
+            Statement::Batch(batch) => &batch.statements[self.at],
+            _ => unreachable!("only modifications are made into items"),
+        }
+    }
+}
+
+/// What a conditional statement found.
+pub(super) struct Outcome {
+    pub applied: bool,
+    /// The columns that are shown if it was not applied: names and types.
+    pub columns: Vec<(String, model::CqlType)>,
+    /// Their values, row by row.
+    pub rows: Vec<Vec<Option<Vec<u8>>>>,
+}
+
+/// What a modification comes to.
+pub(super) enum Modified {
+    Void,
+    Conditional(Outcome),
+}
+
+fn failed(write_type: WriteType) -> impl Fn(engine::Error) -> Failure {
+    move |error| Failure::Engine(error, Doing::Write(write_type))
+}
+
+/// Executes one modification.
+pub(super) async fn execute(
+    local: &Rc<Local>,
+    prepared: &Arc<Prepared>,
+    modification: &Modification,
+    values: &[Value<'_>],
+    timestamp: Option<i64>,
+) -> Done<Modified> {
+    let environment: &Local = local;
+    let execution = Execution { values, environment };
+    let write = modification.bind(execution)?;
+    let timestamp = write.timestamp.or(timestamp);
+    if !modification.needs_read() {
+        let mut mutations = Vec::new();
+        let mut carried = Vec::new();
+        for key in write.keys() {
+            let owner = local.shard.owner(model::token_of(key));
+            let timestamp = match timestamp {
+                Some(timestamp) => timestamp,
+                None if owner == local.shard.id() => {
+                    local.shard.timestamp().await.map_err(failed(WriteType::Simple))?
+                }
+                None => {
+                    carried.push(owner);
+                    continue;
+                }
+            };
+            mutations.extend(mutation_of(local, &write, key, timestamp)?);
+        }
+        carried.sort_unstable();
+        carried.dedup();
+        if carried.is_empty() {
+            apply_all(local, mutations, WriteType::Simple).await?;
+            return Ok(Modified::Void);
+        }
+        // Each owner gives the timestamps of its own partitions.
+        let item = Item {
+            prepared: Arc::clone(prepared),
+            at: 0,
+            values: Values::of(values),
+        };
+        apply_all(local, mutations, WriteType::Simple).await?;
+        for owner in carried {
+            let item = item.clone();
+            carry(local, owner, move |local| async move { at_owner(&local, &item).await }).await?;
+        }
+        return Ok(Modified::Void);
+    }
+    let item = Item {
+        prepared: Arc::clone(prepared),
+        at: 0,
+        values: Values::of(values),
+    };
+    if modification.conditions.is_none() {
+        for key in write.keys() {
+            let owner = local.shard.owner(model::token_of(key));
+            let (item, key) = (item.clone(), key.clone());
+            carry(local, owner, move |local| async move {
+                together(&local, &[item], &key, timestamp, WriteType::Simple).await
+            })
+            .await?;
+        }
+        return Ok(Modified::Void);
+    }
+    let key = write.keys().first().cloned();
+    let key = key.ok_or_else(|| Failure::invalid("a conditional statement needs a partition"))?;
+    let owner = local.shard.owner(model::token_of(&key));
+    let outcome = carry(local, owner, move |local| async move {
+        together(&local, &[item], &key, None, WriteType::Cas).await
+    });
+    Ok(Modified::Conditional(outcome.await?.expect("it has conditions")))
+}
+
+/// Runs something on the shard that owns what it is about.
+async fn carry<R, F, Fut>(local: &Rc<Local>, owner: ShardId, f: F) -> Done<R>
+where
+    F: FnOnce(Rc<Local>) -> Fut + Send + 'static,
+    Fut: Future<Output = Done<R>> + 'static,
+    R: Send + 'static,
+{
+    if owner == local.shard.id() {
+        return f(Rc::clone(local)).await;
+    }
+    local.hops.set(local.hops.get() + 1);
+    let node: Arc<Node> = Arc::clone(&local.node);
+    let there = Shard::call(owner, move |shard| f(Local::of(&shard, &node)));
+    there.await.map_err(failed(WriteType::Simple))?
+}
+
+/// The partitions of a statement that this shard owns, each with a timestamp of its own.
+async fn at_owner(local: &Rc<Local>, item: &Item) -> Done<()> {
+    let values = item.values.get();
+    let environment: &Local = local;
+    let write = item.modification().bind(Execution {
+        values: &values,
+        environment,
+    })?;
+    let mut mutations = Vec::new();
+    for key in write.keys() {
+        if local.shard.owner(model::token_of(key)) == local.shard.id() {
+            let timestamp = local.shard.timestamp().await.map_err(failed(WriteType::Simple))?;
+            mutations.extend(mutation_of(local, &write, key, timestamp)?);
+        }
+    }
+    apply_all(local, mutations, WriteType::Simple).await
+}
+
+/// What one partition gets; `None`: nothing.
+pub(super) fn mutation_of(local: &Local, write: &Write<'_>, key: &[u8], timestamp: i64) -> Done<Option<Mutation>> {
+    local.with_scratch(|Scratch { mutation, row }| {
+        mutation.reset(write.modification().table.id, key);
+        write.put(mutation, row, timestamp, &Unread)?;
+        Ok((!mutation.is_empty()).then(|| mutation.build()))
+    })
+}
+
+/// Applies mutations side by side.
+pub(super) async fn apply_all(local: &Rc<Local>, mut mutations: Vec<Mutation>, write_type: WriteType) -> Done<()> {
+    match mutations.len() {
+        0 => Ok(()),
+        1 => {
+            let mutation = mutations.pop().expect("there is one");
+            let owner = local.shard.owner(mutation.as_ref().token());
+            local.hops.set(local.hops.get() + u64::from(owner != local.shard.id()));
+            local.shard.apply(mutation).await.map_err(failed(write_type))
+        }
+        _ => {
+            let apply = |mutation: Mutation| {
+                let shard = Rc::clone(&local.shard);
+                runtime::spawn(TaskClass::Request, "write of several", async move {
+                    shard.apply(mutation).await
+                })
+            };
+            let tasks: Vec<_> = mutations.into_iter().map(apply).collect();
+            let mut first = Ok(());
+            for task in tasks {
+                first = first.and(task.await.map_err(failed(write_type)));
+            }
+            first
+        }
+    }
+}
+
+/// Rows of one partition as they were read.
+#[derive(Default)]
+struct ReadRows {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    statics: Option<Vec<u8>>,
+}
+
+impl Present for ReadRows {
+    fn row(&self, clustering: &[u8]) -> Option<RowRef<'_>> {
+        self.rows.get(clustering).map(|row| RowRef::trusted(row))
+    }
+
+    fn statics(&self) -> Option<RowRef<'_>> {
+        self.statics.as_deref().map(RowRef::trusted)
+    }
+}
+
+impl ReadRows {
+    async fn read(&mut self, local: &Rc<Local>, table: TableId, key: &[u8], rows: &[Vec<u8>]) -> Done<()> {
+        // The static row comes with any slice; without rows an empty one would do, if there were such.
+        let slices: Vec<Slice> = match rows {
+            [] => vec![Slice::all()],
+            rows => rows.iter().map(|row| Slice::prefix(row)).collect(),
+        };
+        for slice in slices {
+            let read = Read {
+                limit_rows: 1,
+                ..Read::slice(table, key, slice)
+            };
+            let page = local.shard.read(read).await;
+            let page = page.map_err(|error| Failure::Engine(error, Doing::Read))?;
+            if let Some(statics) = page.static_row() {
+                self.statics = Some(statics.bytes().to_vec());
+            }
+            for (clustering, row) in page.rows() {
+                self.rows.insert(clustering.to_vec(), row.bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// A timestamp behind everything that was read.
+    fn latest(&self) -> i64 {
+        let rows = self.rows.values().chain(&self.statics);
+        rows.map(|row| RowRef::trusted(row).max_timestamp())
+            .max()
+            .unwrap_or(i64::MIN)
+    }
+}
+
+/// Reads a partition, looks at all conditions, and writes all or nothing, while nobody else does. On the shard that owns it.
+pub(super) async fn together(
+    local: &Rc<Local>,
+    items: &[Item],
+    key: &[u8],
+    timestamp: Option<i64>,
+    write_type: WriteType,
+) -> Done<Option<Outcome>> {
+    let table = Arc::clone(&items[0].modification().table);
+    let values: Vec<Vec<Value<'_>>> = items.iter().map(|item| item.values.get()).collect();
+    let environment: &Local = local;
+    let mut writes = Vec::new();
+    for (item, values) in items.iter().zip(&values) {
+        writes.push(item.modification().bind(Execution { values, environment })?);
+    }
+    let _turn = local
+        .shard
+        .lock_partition(table.id, key)
+        .await
+        .map_err(failed(write_type))?;
+    let mut present = ReadRows::default();
+    for write in writes.iter().filter(|write| write.modification().needs_read()) {
+        present.read(local, table.id, key, &write.rows()?).await?;
+    }
+    let conditional = items.iter().any(|item| !item.modification().conditions.is_none());
+    let mut applied = true;
+    for write in &writes {
+        let rows = write.rows()?;
+        // A statement of static columns alone is about the static row.
+        let row = match rows.first() {
+            Some(row) => present.row(row),
+            None => present.statics(),
+        };
+        applied &= write.applies(row, present.statics())?;
+    }
+    if !applied {
+        return super::outcome::of(&table, key, &writes, items.len() > 1, &present).map(Some);
+    }
+    let given = match timestamp {
+        Some(timestamp) => timestamp,
+        None => {
+            let now = local.shard.timestamp().await.map_err(failed(write_type))?;
+            match conditional {
+                true => now.max(present.latest().saturating_add(1)),
+                false => now,
+            }
+        }
+    };
+    let mutation = local.with_scratch(|Scratch { mutation, row }| -> Done<Option<Mutation>> {
+        mutation.reset(table.id, key);
+        for write in &writes {
+            write.put(mutation, row, write.timestamp.unwrap_or(given), &present)?;
+        }
+        Ok((!mutation.is_empty()).then(|| mutation.build()))
+    })?;
+    if let Some(mutation) = mutation {
+        local.shard.apply(mutation).await.map_err(failed(write_type))?;
+    }
+    Ok(conditional.then(Outcome::applied))
+}
+
+impl Outcome {
+    fn applied() -> Outcome {
+        Outcome {
+            applied: true,
+            columns: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// A batch: from one text, or of statements that came one by one.
+pub(super) struct Batch {
+    pub kind: BatchKind,
+    pub items: Vec<Item>,
+    /// `USING TIMESTAMP`, or the client's.
+    pub timestamp: Option<i64>,
+    /// Whether the timestamp stands in the text.
+    pub has_own_timestamp: bool,
+}
+
+/// Executes a batch; warnings are added to `warnings`.
+pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mut Vec<String>) -> Done<Modified> {
+    let Batch {
+        kind,
+        items,
+        timestamp,
+        has_own_timestamp,
+    } = batch;
+    check_batch(kind, has_own_timestamp, items.iter().map(Item::modification))?;
+    if items.is_empty() {
+        return Ok(Modified::Void);
+    }
+    let conditional = items.iter().any(|item| !item.modification().conditions.is_none());
+    // By table and key, in the order in which they first come.
+    let mut keys: Vec<(TableId, Vec<u8>)> = Vec::new();
+    let mut of_item: Vec<Vec<usize>> = Vec::new();
+    for item in &items {
+        let values = item.values.get();
+        let environment: &Local = local;
+        let write = item.modification().bind(Execution {
+            values: &values,
+            environment,
+        })?;
+        let table = item.modification().table.id;
+        let mut groups = Vec::new();
+        for key in write.keys() {
+            let at = keys.iter().position(|(of, present)| *of == table && present == key);
+            groups.push(at.unwrap_or_else(|| {
+                keys.push((table, key.clone()));
+                keys.len() - 1
+            }));
+        }
+        of_item.push(groups);
+    }
+    if keys.is_empty() {
+        return Ok(Modified::Void);
+    }
+    if conditional && keys.len() > 1 {
+        return Err(Failure::invalid(
+            "Batch with conditions cannot span multiple partitions",
+        ));
+    }
+    if let [(_, key)] = keys.as_slice() {
+        let owner = local.shard.owner(model::token_of(key));
+        let key = key.clone();
+        let write_type = match (conditional, kind) {
+            (true, _) => WriteType::Cas,
+            (_, BatchKind::Unlogged) => WriteType::UnloggedBatch,
+            _ => WriteType::Batch,
+        };
+        let timestamp = timestamp.filter(|_| !conditional);
+        let together = carry(local, owner, move |local| async move {
+            together(&local, &items, &key, timestamp, write_type).await
+        });
+        return Ok(match together.await? {
+            Some(outcome) => Modified::Conditional(outcome),
+            None => Modified::Void,
+        });
+    }
+    if items.iter().any(|item| item.modification().needs_read()) {
+        return Err(Failure::invalid(
+            "a batch over several partitions cannot set or delete elements of lists, which are read first; use one batch for each partition",
+        ));
+    }
+    let given = match timestamp {
+        Some(timestamp) => timestamp,
+        None => latest_of_owners(local, &keys).await?,
+    };
+    let mut mutations = Vec::new();
+    for (at, (table, key)) in keys.iter().enumerate() {
+        let mutation = local.with_scratch(|Scratch { mutation, row }| -> Done<Option<Mutation>> {
+            mutation.reset(*table, key);
+            for (item, _) in items.iter().zip(&of_item).filter(|(_, groups)| groups.contains(&at)) {
+                let values = item.values.get();
+                let environment: &Local = local;
+                let write = item.modification().bind(Execution {
+                    values: &values,
+                    environment,
+                })?;
+                write.put(mutation, row, write.timestamp.unwrap_or(given), &Unread)?;
+            }
+            Ok((!mutation.is_empty()).then(|| mutation.build()))
+        })?;
+        mutations.extend(mutation);
+        runtime::breathe().await;
+    }
+    let bytes: usize = mutations.iter().map(|mutation| mutation.bytes().len()).sum();
+    if bytes > BATCH_FAIL_BYTES {
+        return Err(Failure::invalid("Batch too large"));
+    }
+    if bytes > BATCH_WARN_BYTES {
+        warnings.push(format!(
+            "Batch for {} partitions is of size {bytes}, exceeding specified threshold of {BATCH_WARN_BYTES} by {}.",
+            keys.len(),
+            bytes - BATCH_WARN_BYTES
+        ));
+    }
+    match kind {
+        BatchKind::Unlogged => apply_all(local, mutations, WriteType::UnloggedBatch).await?,
+        _ => super::batch_log::apply(local, mutations).await?,
+    }
+    Ok(Modified::Void)
+}
+
+/// One timestamp that no owner of these partitions has given yet.
+async fn latest_of_owners(local: &Rc<Local>, keys: &[(TableId, Vec<u8>)]) -> Done<i64> {
+    let mut owners: Vec<ShardId> = keys
+        .iter()
+        .map(|(_, key)| local.shard.owner(model::token_of(key)))
+        .collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let mut latest = i64::MIN;
+    for owner in owners {
+        let given = carry(local, owner, |local| async move {
+            local.shard.timestamp().await.map_err(failed(WriteType::Batch))
+        });
+        latest = latest.max(given.await?);
+    }
+    Ok(latest)
+}

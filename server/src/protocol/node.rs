@@ -1,0 +1,126 @@
+//! What all shards of a serving node share.
+
+use super::prepared::Statement;
+use cql::language::ddl::Topology;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use uuid::Uuid;
+
+/// What `SUPPORTED` and `system.local` say of the node.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's data center first.
+    pub topology: Topology,
+    /// Its rack.
+    pub rack: String,
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// The port whose connections are placed by the client's port; `None`: there is none.
+    pub shard_aware_port: Option<u16>,
+    /// Its id.
+    pub host_id: Uuid,
+    /// Number of shards.
+    pub shards: u16,
+}
+
+/// A prepared statement's text and the keyspace that was in use.
+pub(super) type Text = Arc<(Option<String>, String)>;
+/// The id of a prepared statement: of its keyspace and text alone.
+pub(super) type StatementId = [u8; 16];
+
+/// Prepared texts that are remembered: beyond, the ones prepared longest ago are forgotten.
+const TEXTS_MAX: usize = 50_000;
+/// And bytes of them.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// What all shards share.
+pub struct Node {
+    /// Who it is.
+    pub identity: Identity,
+    /// Connections of each shard.
+    pub(super) connections: Vec<AtomicUsize>,
+    texts: Mutex<Texts>,
+}
+
+#[derive(Default)]
+struct Texts {
+    by_id: BTreeMap<StatementId, (Text, u64)>,
+    /// The result's columns of each statement as they were first, and whether they have been others since: whoever was told the first
+    /// ones would misread rows without them.
+    results: BTreeMap<StatementId, (u64, bool)>,
+    by_age: BTreeMap<u64, StatementId>,
+    next: u64,
+    bytes: usize,
+}
+
+impl Node {
+    /// A node that has prepared nothing.
+    #[must_use]
+    pub fn new(identity: Identity) -> Arc<Node> {
+        Arc::new(Node {
+            connections: (0..identity.shards).map(|_| AtomicUsize::new(0)).collect(),
+            identity,
+            texts: Mutex::default(),
+        })
+    }
+
+    /// The id of a statement.
+    pub(super) fn id_of(keyspace: Option<&str>, text: &str) -> StatementId {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        // No name has a zero byte.
+        hasher.update(keyspace.unwrap_or_default().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(text.as_bytes());
+        hasher.digest128().to_be_bytes()
+    }
+
+    /// Remembers a prepared text for all shards. False if another text has the same id, which nobody will see by chance.
+    pub(super) fn remember(&self, id: StatementId, keyspace: Option<&str>, text: &str) -> bool {
+        let mut texts = self.texts.lock();
+        if let Some((present, _)) = texts.by_id.get(&id) {
+            return present.0.as_deref() == keyspace && present.1 == text;
+        }
+        let age = texts.next;
+        texts.next += 1;
+        texts.bytes += text.len();
+        let kept = Arc::new((keyspace.map(str::to_owned), text.to_owned()));
+        texts.by_id.insert(id, (kept, age));
+        texts.by_age.insert(age, id);
+        while texts.by_id.len() > TEXTS_MAX || texts.bytes > TEXT_BYTES_MAX {
+            let Some((_, oldest)) = texts.by_age.pop_first() else {
+                break;
+            };
+            texts.results.remove(&oldest);
+            if let Some((gone, _)) = texts.by_id.remove(&oldest) {
+                texts.bytes -= gone.1.len();
+            }
+        }
+        true
+    }
+
+    /// The text of an id.
+    pub(super) fn text_of(&self, id: &StatementId) -> Option<Text> {
+        self.texts.lock().by_id.get(id).map(|(text, _)| Arc::clone(text))
+    }
+
+    /// Whether the columns of a statement's rows have always been what they are.
+    pub(super) fn has_one_result(&self, statement: &Statement) -> bool {
+        if let Some(known) = statement.has_one_result.get() {
+            return known;
+        }
+        let mut texts = self.texts.lock();
+        let (first, changed) = texts
+            .results
+            .entry(statement.id)
+            .or_insert((statement.result_hash, false));
+        *changed |= *first != statement.result_hash;
+        let has_one = !*changed;
+        statement.has_one_result.set(Some(has_one));
+        has_one
+    }
+}

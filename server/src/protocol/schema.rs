@@ -1,0 +1,171 @@
+//! Statements that change definitions, and `TRUNCATE`.
+
+use super::fail::{Doing, Done, Failure};
+use super::local::Local;
+use cql::frame::{Change, Event, SchemaChange, Target};
+use cql::language::ddl::{self, Action};
+use cql::language::syntax::ast;
+use engine::{DefinitionKind, Error, Shard};
+use model::Schema;
+use runtime::ShardId;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a change of definitions came to.
+pub(super) struct Changed {
+    /// `None`: nothing was to be done.
+    pub change: Option<(Change, String, Of)>,
+    pub warnings: Vec<String>,
+}
+
+/// What was changed in a keyspace.
+#[derive(Clone)]
+pub(super) enum Of {
+    Keyspace,
+    Table(String),
+    Type(String),
+}
+
+impl Of {
+    pub fn target(&self) -> Target<'_> {
+        match self {
+            Of::Keyspace => Target::Keyspace,
+            Of::Table(name) => Target::Table(name),
+            Of::Type(name) => Target::Type(name),
+        }
+    }
+}
+
+/// What the engine says of a definition, in the words of the language.
+fn of_engine(error: Error) -> Failure {
+    use cql::language::Error as Language;
+    match error {
+        Error::AlreadyExists { what, keyspace, name } => match what {
+            DefinitionKind::Keyspace => Language::AlreadyExists {
+                what: format!("Cannot add existing keyspace \"{keyspace}\""),
+                keyspace,
+                table: String::new(),
+            }
+            .into(),
+            DefinitionKind::Table => Language::AlreadyExists {
+                what: format!("Cannot add already existing table \"{name}\" to keyspace \"{keyspace}\""),
+                keyspace,
+                table: name,
+            }
+            .into(),
+            DefinitionKind::Type => Failure::invalid(format!("A user type with name '{name}' already exists")),
+        },
+        Error::NotFound { what, keyspace, name } => Failure::invalid(match what {
+            DefinitionKind::Keyspace => format!("Keyspace '{keyspace}' doesn't exist"),
+            DefinitionKind::Table => format!("Table '{keyspace}.{name}' doesn't exist"),
+            DefinitionKind::Type => format!("Type '{keyspace}.{name}' doesn't exist"),
+        }),
+        // Options that the engine does not take are a matter of configuration.
+        Error::Invalid { what } if what.starts_with("table ") => {
+            let what = what.split_once(": ").map_or(what.as_str(), |(_, what)| what).to_owned();
+            Language::Config(what).into()
+        }
+        other => Failure::Engine(other, Doing::Define),
+    }
+}
+
+/// Executes a change of definitions. When this returns all shards have it, and those who want to know have been told.
+pub(super) async fn execute(local: &Rc<Local>, statement: &ast::SchemaChange, keyspace: Option<&str>) -> Done<Changed> {
+    let view = local.view();
+    let plan = ddl::plan(statement, keyspace, &view, &local.node.identity.topology)?;
+    let gracious = plan.if_exists_or_not;
+    let shard = &local.shard;
+    let (change, keyspace, of) = match plan.action {
+        Action::Nothing => {
+            return Ok(Changed {
+                change: None,
+                warnings: plan.warnings,
+            });
+        }
+        Action::CreateKeyspace(keyspace) => {
+            let name = keyspace.name.clone();
+            let created = shard.create_keyspace(keyspace, gracious).await.map_err(of_engine)?;
+            if !created {
+                return Ok(nothing(plan.warnings));
+            }
+            (Change::Created, name, Of::Keyspace)
+        }
+        Action::AlterKeyspace(keyspace) => {
+            let name = keyspace.name.clone();
+            shard.alter_keyspace(keyspace).await.map_err(of_engine)?;
+            (Change::Updated, name, Of::Keyspace)
+        }
+        Action::DropKeyspace(name) => {
+            if !shard.drop_keyspace(&name, gracious).await.map_err(of_engine)? {
+                return Ok(nothing(plan.warnings));
+            }
+            (Change::Dropped, name, Of::Keyspace)
+        }
+        Action::CreateTable(schema) => {
+            let (keyspace, name) = (schema.keyspace.clone(), schema.name.clone());
+            shard.create_table(*schema, gracious).await.map_err(of_engine)?;
+            (Change::Created, keyspace, Of::Table(name))
+        }
+        Action::AlterTable(keyspace, name, changes) => {
+            shard.alter_table(&keyspace, &name, changes).await.map_err(of_engine)?;
+            (Change::Updated, keyspace, Of::Table(name))
+        }
+        Action::DropTable(..) => return Err(Failure::invalid("DROP TABLE is not served yet")),
+        Action::CreateType(ty) => {
+            let (keyspace, name) = (ty.keyspace.clone(), ty.name.clone());
+            if !shard.create_type(ty, gracious).await.map_err(of_engine)? {
+                return Ok(nothing(plan.warnings));
+            }
+            (Change::Created, keyspace, Of::Type(name))
+        }
+        Action::AlterType(keyspace, name, changes) => {
+            shard.alter_type(&keyspace, &name, changes).await.map_err(of_engine)?;
+            (Change::Updated, keyspace, Of::Type(name))
+        }
+        Action::DropType(keyspace, name) => {
+            if !shard.drop_type(&keyspace, &name, gracious).await.map_err(of_engine)? {
+                return Ok(nothing(plan.warnings));
+            }
+            (Change::Dropped, keyspace, Of::Type(name))
+        }
+    };
+    tell(local, change, &keyspace, &of).await;
+    Ok(Changed {
+        change: Some((change, keyspace, of)),
+        warnings: plan.warnings,
+    })
+}
+
+fn nothing(warnings: Vec<String>) -> Changed {
+    Changed { change: None, warnings }
+}
+
+/// Tells all connections that want to know.
+async fn tell(local: &Rc<Local>, change: Change, keyspace: &str, of: &Of) {
+    let mut bytes = Vec::new();
+    let event = Event::SchemaChange(SchemaChange {
+        change,
+        keyspace,
+        target: of.target(),
+    });
+    event.put(&mut bytes);
+    let bytes: Arc<[u8]> = bytes.into();
+    for shard in 0..local.node.identity.shards {
+        let (node, bytes) = (Arc::clone(&local.node), Arc::clone(&bytes));
+        let told = Shard::call(ShardId(shard), move |shard| async move {
+            Local::of(&shard, &node).tell_schema_change(&bytes);
+        });
+        // The store is closing: nobody listens any more.
+        let _closing = told.await;
+    }
+}
+
+/// `TRUNCATE`
+pub(super) async fn truncate(local: &Rc<Local>, table: &Schema) -> Done<()> {
+    if ddl::is_system(&table.keyspace) {
+        let what = format!("{} keyspace is not user-modifiable.", table.keyspace);
+        return Err(cql::language::Error::Unauthorized(what).into());
+    }
+    let what = format!("TRUNCATE is not served yet by shard {}", local.shard.id().0);
+    Err(Failure::Engine(Error::Invalid { what }, Doing::Truncate))
+}
