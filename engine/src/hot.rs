@@ -104,16 +104,19 @@ impl Top {
         }
     }
 
-    fn told(&self, name_of: impl Fn(TableId) -> String) -> Vec<HotPartition> {
+    fn told(&self, name_of: impl Fn(TableId) -> Option<String>) -> Vec<HotPartition> {
         let mut counters: Vec<_> = self.amounts.iter().zip(&self.rest).collect();
         counters.sort_by_key(|(amount, _)| std::cmp::Reverse(**amount));
-        let told = counters.into_iter().take(TOLD).map(|(amount, rest)| HotPartition {
-            table: name_of(rest.table),
-            key: rest.key.clone(),
-            amount: *amount,
-            error: rest.error,
+        // Tables that are gone have no name.
+        let told = counters.into_iter().filter_map(|(amount, rest)| {
+            Some(HotPartition {
+                table: name_of(rest.table)?,
+                key: rest.key.clone(),
+                amount: *amount,
+                error: rest.error,
+            })
         });
-        told.collect()
+        told.take(TOLD).collect()
     }
 }
 
@@ -145,7 +148,7 @@ impl Hot {
     }
 
     /// The hottest of late.
-    pub(crate) fn hottest(&self, name_of: impl Fn(TableId) -> String) -> Hottest {
+    pub(crate) fn hottest(&self, name_of: impl Fn(TableId) -> Option<String>) -> Hottest {
         self.age();
         Hottest {
             reads: self.reads.borrow().told(&name_of),
@@ -213,7 +216,7 @@ mod tests {
             add(&mut top, channel as u64, 1);
         }
         assert_eq!(top.rest.len(), COUNTERS);
-        let told = top.told(|_| String::new());
+        let told = top.told(|_| Some(String::new()));
         assert_eq!(told.len(), TOLD);
         let channel_of = |key: &[u8]| u64::from_be_bytes(key.try_into().expect("8 bytes"));
         assert!(told.iter().all(|hot| channel_of(&hot.key) < 12), "{told:?}");
@@ -234,7 +237,7 @@ mod tests {
         add(&mut top, 1, 1000);
         top.halve(3);
         add(&mut top, 2, 126);
-        let amounts: Vec<u64> = top.told(|_| String::new()).iter().map(|hot| hot.amount).collect();
+        let amounts: Vec<u64> = top.told(|_| Some(String::new())).iter().map(|hot| hot.amount).collect();
         assert_eq!(amounts, [126, 125]);
         top.halve(64);
         assert!(top.tokens.is_empty() && top.amounts.is_empty() && top.rest.is_empty());

@@ -186,6 +186,11 @@ impl LargePartitions {
         known.is_none()
     }
 
+    /// Forgets those of a table.
+    pub fn forget(&mut self, table: TableId) {
+        self.list.retain(|(of, _)| *of != table);
+    }
+
     /// The heaviest first.
     pub fn list(&self) -> Vec<LargePartition> {
         self.list.iter().map(|(_, large)| large.clone()).collect()

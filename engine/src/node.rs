@@ -205,6 +205,13 @@ impl Node {
         let Some(manifest) = manifest.as_mut() else {
             return Err(NotAdded::GivenUp(Error::Closed));
         };
+        // Nothing is on its way into a table that is dropped; still, no file is left that belongs to none.
+        if !manifest.state().tables.contains_key(&table) {
+            return Err(NotAdded::GivenUp(Error::invalid(format!(
+                "table {} was dropped",
+                table.0
+            ))));
+        }
         let dir = layout::table_dir(manifest.dir(), table);
         if self.dir_faults.load(Ordering::Acquire) != faults_seen {
             return Err(NotAdded::GivenUp(Error::Io {

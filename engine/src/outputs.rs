@@ -9,9 +9,9 @@ use crate::large::{Counted, Limits};
 use crate::layout;
 use crate::manifest::state::FileRecord;
 use crate::shard::Shard;
-use crate::table::{Definition, LiveFile};
+use crate::table::{Definition, LiveFile, TableState};
 use compaction::{EpochShare, EpochTally, Sink};
-use model::{Fragment, TableId};
+use model::Fragment;
 use sstable::{EpochShares, Writer};
 
 /// What the files of a target are.
@@ -46,7 +46,7 @@ struct Writing<'a> {
 /// Files that are being written, and those that are written.
 pub(crate) struct Outputs<'a> {
     shard: &'a Shard,
-    table: TableId,
+    table: &'a TableState,
     definition: &'a Definition,
     targets: Vec<Target<'a>>,
     /// Room for a file that begins.
@@ -65,7 +65,7 @@ pub(crate) struct Outputs<'a> {
 impl<'a> Outputs<'a> {
     pub fn new(
         shard: &'a Shard,
-        table: TableId,
+        table: &'a TableState,
         definition: &'a Definition,
         kinds: Vec<Kind>,
         estimate_bytes: u64,
@@ -129,7 +129,7 @@ impl<'a> Outputs<'a> {
     pub async fn seal(&mut self, target: usize, to: i64) -> Result<()> {
         // Files end between partitions.
         if let Some(large) = self.partition.end(self.limits) {
-            self.shard.note_large(self.table, self.definition, large);
+            self.shard.note_large(self.table.id, self.definition, large);
         }
         let of = &mut self.targets[target];
         let Some(mut writing) = of.writing.take() else {
@@ -158,7 +158,7 @@ impl<'a> Outputs<'a> {
         let token_first = std::mem::replace(&mut of.from, to.saturating_add(1));
         self.bytes += summary.file_bytes;
         self.written.push(FileRecord {
-            table: self.table,
+            table: self.table.id,
             shard: of.kind.shard,
             shards: self.shard.count(),
             generation: writing.generation,
@@ -235,14 +235,14 @@ impl<'a> Outputs<'a> {
 
     async fn begin(&mut self, target: usize) -> Result<()> {
         let generation = self.shard.draw_generation();
-        let path = layout::table_file(&self.shard.config.dir, self.table, generation);
+        let path = layout::table_file(&self.shard.config.dir, self.table.id, generation);
         let options = sstable::WriterOptions {
             block_bytes: self.shard.config.block_bytes,
             compression: match self.definition.schema.options.compression {
                 model::Compression::None => sstable::Compression::None,
                 _ => sstable::Compression::Lz4,
             },
-            ..sstable::WriterOptions::new(self.table, self.shard.host_id, generation)
+            ..sstable::WriterOptions::new(self.table.id, self.shard.host_id, generation)
         };
         // A file that is there under this name is not ours to remove: nothing is, before this.
         let writer = Writer::create(&path, options, self.estimate_bytes).await?;
@@ -259,6 +259,7 @@ impl Sink for Outputs<'_> {
     type Error = Error;
 
     async fn append(&mut self, target: usize, fragment: Fragment<'_>) -> Result<()> {
+        self.table.check_goes_on()?;
         if self.ends_with_the_shard {
             self.shard.check_goes_on()?;
         }
@@ -266,7 +267,7 @@ impl Sink for Outputs<'_> {
             self.begin(target).await?;
         }
         if let Some(large) = self.partition.count(&fragment, self.limits) {
-            self.shard.note_large(self.table, self.definition, large);
+            self.shard.note_large(self.table.id, self.definition, large);
         }
         let writing = self.targets[target].writing.as_mut().expect("it has just begun");
         if let Some(tally) = &mut writing.tally

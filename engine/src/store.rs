@@ -335,11 +335,10 @@ impl Store {
         self.call(ShardId(0), alter).await?
     }
 
-    /// Drops a keyspace with its user-defined types; returns whether it was there.
+    /// Drops a keyspace with its tables and user-defined types, all in one step; returns whether it was there.
     ///
     /// # Errors
-    /// [`Error::NotFound`], unless `if_exists`. [`Error::Invalid`]: it has tables. [`Error::Poisoned`], [`Error::Io`],
-    /// [`Error::Closed`].
+    /// [`Error::NotFound`], unless `if_exists`. [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
     ///
     /// # Cancellation
     /// All of it is dropped, or nothing.
@@ -428,6 +427,34 @@ impl Store {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
         let alter = move |shard: Rc<Shard>| async move { shard.node().alter_table(&keyspace, &name, &changes).await };
         self.call(ShardId(0), alter).await?
+    }
+
+    /// Drops a table with all that is in it; gives what it was, if it was there. One that is created under its name later is another,
+    /// and empty. Reads under way end as they began, writes under way as if they had come before; later ones are refused.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], unless `if_exists`. [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The table is dropped on all shards, or on none.
+    pub async fn drop_table(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Arc<Schema>>> {
+        let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
+        let drop = move |shard: Rc<Shard>| async move { shard.drop_table(&keyspace, &name, if_exists).await };
+        self.call(ShardId(0), drop).await?
+    }
+
+    /// Empties a table. What was acknowledged before the call is gone for good when this returns, whatever its timestamps; writes that
+    /// begin then are kept; those in between are kept or gone.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: there is no such table. [`Error::Poisoned`], [`Error::Io`]: whether it was emptied is known when the store is
+    /// opened again. [`Error::Closed`].
+    ///
+    /// # Cancellation
+    /// The table is emptied on all shards, or on none.
+    pub async fn truncate(&self, table: TableId) -> Result<()> {
+        self.call(ShardId(0), move |shard| async move { shard.truncate(table).await })
+            .await?
     }
 
     /// A small value that a layer above keeps with the store.

@@ -215,6 +215,12 @@ pub(crate) struct TableState {
     pub sealed: RefCell<VecDeque<Rc<Sealed>>>,
     /// A flush of the table is under way.
     pub flushing: Cell<bool>,
+    /// A compaction of the table is under way.
+    pub compacting: Cell<bool>,
+    /// The table is being dropped or truncated: no flush and no compaction of it begins, and those under way end.
+    pub stopped: Cell<bool>,
+    /// How often all of it has gone.
+    pub erasures: Cell<u64>,
     /// Shared with the reads in flight: replaced as a whole, never changed.
     pub files: RefCell<Rc<Vec<Rc<LiveFile>>>>,
 }
@@ -230,6 +236,9 @@ impl TableState {
             active_bytes: Cell::new(0),
             sealed: RefCell::default(),
             flushing: Cell::new(false),
+            compacting: Cell::new(false),
+            stopped: Cell::new(false),
+            erasures: Cell::new(0),
             files: RefCell::new(Rc::new(files)),
         }
     }
@@ -243,6 +252,17 @@ impl TableState {
     pub fn redefine(&self, schema: Arc<Schema>) {
         assert!(schema.id == self.id, "another table's definition");
         *self.definition.borrow_mut() = Rc::new(Definition::new(schema));
+    }
+
+    /// Whoever writes files of it asks, now and then, whether to go on.
+    pub fn check_goes_on(&self) -> crate::Result<()> {
+        match self.stopped.get() {
+            true => Err(crate::Error::invalid(format!(
+                "table {} is being dropped or truncated",
+                self.name()
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Its keyspace and name, for people.

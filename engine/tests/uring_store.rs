@@ -264,3 +264,65 @@ fn a_manifest_that_is_older_than_the_log_is_refused() {
         checked.damaged
     );
 }
+
+#[test]
+fn what_was_dropped_or_truncated_is_gone_from_the_disk() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let dir = root.path().join("store");
+    #[expect(clippy::disallowed_methods, reason = "a look at the disk from outside")]
+    let files = |dir: &Path| {
+        let tables = std::fs::read_dir(dir.join("tables")).expect("tables").flatten();
+        let files = tables.flat_map(|table| std::fs::read_dir(table.path()).expect("files").flatten());
+        files.count()
+    };
+    runtime::block_on(async {
+        let store = Store::open(config(&dir)).await.expect("opens");
+        let other = model::Schema {
+            name: "other".to_owned(),
+            ..common::chat()
+        };
+        let schema = store.create_table(common::chat(), false).await.expect("table");
+        let other = store.create_table(other, false).await.expect("table");
+        let write = async |schema: &model::Schema, from: i64| {
+            let ids = from..from + 2000;
+            let text = "x".repeat(200);
+            let mutations = ids.map(|id| message(schema, id % 7, id, id, &text));
+            store.apply_all(mutations.collect()).await.expect("written");
+        };
+        write(&schema, 0).await;
+        write(&other, 0).await;
+        store.flush().await.expect("flushed");
+        write(&schema, 2000).await;
+        store.truncate(schema.id).await.expect("truncated");
+        assert_eq!(history(&store, &schema, 3, 100).await, []);
+        store.apply(message(&schema, 3, 1, 1, "kept")).await.expect("written");
+        assert!(
+            store
+                .drop_table("chat", "other", false)
+                .await
+                .expect("dropped")
+                .is_some()
+        );
+        store.close().await.expect("closed");
+        assert!((1..=2).contains(&files(&dir)), "one file, or one of each shard");
+        for shards in [3, 1] {
+            let config = Config {
+                shards: Some(shards),
+                ..config(&dir)
+            };
+            let store = Store::open(config).await.expect("opens");
+            assert_eq!(store.table("chat", "other").is_none(), shards == 3, "created again");
+            assert_eq!(history(&store, &schema, 3, 100).await, [(1, "kept".to_owned())]);
+            assert_eq!(history(&store, &schema, 4, 100).await, []);
+            let again = model::Schema {
+                name: "other".to_owned(),
+                ..common::chat()
+            };
+            let again = store.create_table(again, true).await.expect("table");
+            assert!(again.id > other.id);
+            assert_eq!(history(&store, &again, 4, 100).await, []);
+            // As a crash would end it.
+            drop(store);
+        }
+    });
+}

@@ -90,11 +90,19 @@ pub enum Break {
     ForgetsLateFiles,
     /// Fewer files than `min_threshold` are compacted.
     IgnoresMinThreshold,
+    /// A truncation leaves in the log what replay brings back.
+    TruncatesWithoutLog,
+    /// A flush that is under way when its table is truncated goes on.
+    FlushesOutliveTruncation,
+    /// The row cache knows what was truncated.
+    RunsOutliveTruncation,
+    /// Shards drop a table, and its files, before the manifest says so.
+    DropsBeforeManifest,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 42] = [
+    pub const ALL: [Break; 46] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -137,6 +145,10 @@ impl Break {
         Break::LosesFragments,
         Break::ForgetsLateFiles,
         Break::IgnoresMinThreshold,
+        Break::TruncatesWithoutLog,
+        Break::FlushesOutliveTruncation,
+        Break::RunsOutliveTruncation,
+        Break::DropsBeforeManifest,
     ];
 
     /// The name on command lines.
@@ -184,6 +196,10 @@ impl Break {
             Break::LosesFragments => "loses-fragments",
             Break::ForgetsLateFiles => "forgets-late-files",
             Break::IgnoresMinThreshold => "ignores-min-threshold",
+            Break::TruncatesWithoutLog => "truncates-without-log",
+            Break::FlushesOutliveTruncation => "flushes-outlive-truncation",
+            Break::RunsOutliveTruncation => "runs-outlive-truncation",
+            Break::DropsBeforeManifest => "drops-before-manifest",
         }
     }
 
@@ -235,6 +251,10 @@ impl Break {
             Break::LosesFragments => "a compaction's fragment is not in the manifest",
             Break::ForgetsLateFiles => "a flush leaves its late file out of the manifest",
             Break::IgnoresMinThreshold => "fewer files than min_threshold are compacted",
+            Break::TruncatesWithoutLog => "a truncation leaves in the log what replay brings back",
+            Break::FlushesOutliveTruncation => "a flush that is under way when its table is truncated goes on",
+            Break::RunsOutliveTruncation => "the row cache knows what was truncated",
+            Break::DropsBeforeManifest => "shards drop a table, and its files, before the manifest says so",
             Break::NarrowsNothing => "a compaction leaves tokens of its inputs in force that a fragment has",
             Break::CopiesDroppedColumns => {
                 "rows that nothing else can change are copied with what dropped columns hold"

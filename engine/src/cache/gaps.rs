@@ -106,6 +106,11 @@ impl DeadGaps {
         partitions.insert(key, known.into());
     }
 
+    /// Forgets all of a table.
+    pub(crate) fn forget(&self, table: TableId) {
+        self.partitions.borrow_mut().retain(|key, _| key.table != table);
+    }
+
     /// Cuts what is written in this step out of the gaps.
     pub(crate) fn written(&self, mutation: MutationRef<'_>) {
         let token = mutation.token();

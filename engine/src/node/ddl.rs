@@ -3,26 +3,31 @@
 //! 1. One at a time: each sees what the one before has made.
 //! 2. One manifest edit makes all of a change durable.
 //! 3. Then each shard follows, in a step of its own, and only then whoever asked is told.
+//!
+//! Tables that are dropped or truncated are stopped on all shards before: see `shard/erase.rs`.
 
-use super::{Node, make_table_dirs, next_table_id, shard_count};
+use super::{Node, make_table_dirs, next_table_id, on_all, shard_count};
 use crate::definitions::{DefinitionKind, Definitions};
 use crate::error::{Error, Result};
 use crate::manifest::state::{Edit, State};
 use crate::shard::Shard;
 use crate::store::on_shard;
 use crate::table::compaction_options;
-use model::{Alteration, Keyspace, ModelError, Schema, TypeAlteration, UserType};
+use model::{Alteration, Keyspace, ModelError, Schema, TableId, TypeAlteration, UserType};
 use runtime::{Break, ShardId};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 impl Node {
     /// Makes edits of definitions durable, and has all shards follow.
     async fn define(&self, edits: Vec<Edit>) -> Result<Arc<Definitions>> {
         let before = self.shared.definitions();
+        let is_drop = edits.iter().any(|edit| matches!(edit, Edit::DropTable { .. }));
         let next = {
             let mut manifest = self.manifest.lock().await;
             let manifest = manifest.as_mut().ok_or(Error::Closed)?;
-            if runtime::broken(Break::AltersBeforeManifest) {
+            if runtime::broken(Break::AltersBeforeManifest) || is_drop && runtime::broken(Break::DropsBeforeManifest) {
                 follow(&Arc::new(Definitions::of(&after(manifest.state(), &edits), &before))).await?;
             }
             manifest.append(edits).await?;
@@ -68,17 +73,76 @@ impl Node {
         let Some(keyspace) = present.keyspace(name) else {
             return absent(if_exists, DefinitionKind::Keyspace, name, name).map(|()| false);
         };
-        if let Some(table) = present.tables_of(name).next() {
-            let what = format!("keyspace {name} has tables: drop {} first", table.qualified_name());
-            return Err(Error::invalid(what));
-        }
+        let tables: Vec<TableId> = present.tables_of(name).map(|table| table.id).collect();
         let mut edits = Vec::new();
         edits.extend(present.user_types_of(name).map(|ty| drop_type(ty)));
         edits.push(Edit::DropKeyspace {
             name: keyspace.name.clone(),
         });
-        self.define(edits).await?;
+        self.drop_tables(tables, edits).await?;
         Ok(true)
+    }
+
+    /// Drops a table; what it was, if it was there.
+    pub async fn drop_table(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Arc<Schema>>> {
+        let _turn = self.changes.lock().await;
+        let definitions = self.shared.definitions();
+        let Some(table) = definitions.table(keyspace, name) else {
+            return absent(if_exists, DefinitionKind::Table, keyspace, name).map(|()| None);
+        };
+        self.drop_tables(vec![table.id], Vec::new()).await?;
+        Ok(Some(Arc::clone(table)))
+    }
+
+    /// Drops tables together with `edits`: all of it in one step.
+    async fn drop_tables(&self, tables: Vec<TableId>, mut edits: Vec<Edit>) -> Result<()> {
+        edits.extend(tables.iter().map(|&table| Edit::DropTable { table }));
+        let tables: Arc<[TableId]> = tables.into();
+        let dropped = async {
+            stop(&tables).await?;
+            self.define(edits).await
+        };
+        if let Err(error) = dropped.await {
+            // Those that are gone all the same stay gone.
+            resume(&tables).await;
+            return Err(error);
+        }
+        release().await
+    }
+
+    /// Empties a table: what was acknowledged before is gone on all shards, in one step of the manifest.
+    pub async fn truncate(&self, table: TableId) -> Result<()> {
+        let _turn = self.changes.lock().await;
+        if self.shared.definitions().table_of(table).is_none() {
+            return Shard::current().dropped_or_unknown(table);
+        }
+        let tables: Arc<[TableId]> = vec![table].into();
+        let truncated = self.truncate_stopped(&tables, table).await;
+        if truncated.is_err() {
+            resume(&tables).await;
+        }
+        truncated?;
+        release().await
+    }
+
+    async fn truncate_stopped(&self, tables: &Arc<[TableId]>, table: TableId) -> Result<()> {
+        if !runtime::broken(Break::FlushesOutliveTruncation) {
+            stop(tables).await?;
+        }
+        let seal = move |shard: Rc<Shard>| async move { Ok((shard.id().0, shard.seal_to_truncate(table).await?)) };
+        let positions: BTreeMap<u16, _> = on_all(seal).await?.into_iter().collect();
+        let mut edits = vec![Edit::Truncate { table }];
+        if !runtime::broken(Break::TruncatesWithoutLog) {
+            edits.extend(
+                positions
+                    .iter()
+                    .map(|(&shard, &position)| Edit::FlushedUpTo { shard, table, position }),
+            );
+        }
+        self.edit(edits).await?;
+        let positions = Arc::new(positions);
+        on_all(move |shard| async move { shard.truncate_here(table, positions[&shard.id().0]) }).await?;
+        Ok(())
     }
 
     /// Creates a table, or returns the one of that name.
@@ -247,6 +311,36 @@ async fn follow(definitions: &Arc<Definitions>) -> Result<()> {
         result = result.and(followed.await);
     }
     result
+}
+
+/// Stops flushes and compactions of tables on all shards.
+async fn stop(tables: &Arc<[TableId]>) -> Result<()> {
+    let tables = Arc::clone(tables);
+    let stop = move |shard: Rc<Shard>| async move {
+        for &table in tables.iter() {
+            shard.stop_table(table).await?;
+        }
+        Ok(())
+    };
+    on_all(stop).await.map(drop)
+}
+
+/// Flushes and compactions of tables that were stopped go on.
+async fn resume(tables: &Arc<[TableId]>) {
+    let tables = Arc::clone(tables);
+    let resume = move |shard: Rc<Shard>| async move {
+        tables.iter().for_each(|&table| shard.resume_table(table));
+        Ok(())
+    };
+    // Of a shard that has panicked nothing goes on.
+    drop(on_all(resume).await);
+}
+
+/// All shards release their logs as far as nothing needs them any more.
+async fn release() -> Result<()> {
+    on_all(|shard| async move { shard.release_unpinned().await })
+        .await
+        .map(drop)
 }
 
 /// The state with these edits: for a deliberate break.

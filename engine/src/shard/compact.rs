@@ -13,6 +13,7 @@
 //! What goes wrong leaves the store as it is: a damaged input is left alone from then on, and named, one that cannot be read for a while; a
 //! failed manifest edit poisons the shard, because it may have happened.
 
+use super::erase::Working;
 use super::major::Major;
 use super::{Shard, add};
 use crate::compactions::{CompactionKind, CompactionRecord, RunningCompaction};
@@ -84,7 +85,7 @@ impl Task {
             let mut there = files.iter().map(|file| file.record.generation);
             input.marks.is_free() && there.any(|generation| generation == input.record.generation)
         };
-        self.inputs.iter().all(is_there)
+        !self.table.stopped.get() && self.inputs.iter().all(is_there)
     }
 }
 
@@ -162,6 +163,7 @@ impl Shard {
                 Ok(()) => retry = RETRY_MIN,
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
                 Err(NotAdded::GivenUp(Error::Closed)) => return,
+                Err(NotAdded::GivenUp(_)) if task.table.stopped.get() => {}
                 Err(NotAdded::GivenUp(error)) => {
                     let is_damaged = self.mark_damaged(&task.inputs, &error);
                     if is_asked && !is_damaged {
@@ -265,7 +267,7 @@ impl Shard {
     async fn look_through(&self, bytes_max: u64) -> (Option<Task>, u64, u64) {
         let mut smallest: Option<Task> = None;
         let (mut jobs, mut all, mut backlog) = (0, 0, 0);
-        for table in self.all_tables() {
+        for table in self.all_tables().into_iter().filter(|table| !table.stopped.get()) {
             let files = Rc::clone(&table.files.borrow());
             let shared = files.iter().find(|file| self.divides(file));
             let mut taken = BTreeSet::new();
@@ -309,6 +311,11 @@ impl Shard {
     /// What is to be done next because somebody asked that all of a table be compacted.
     fn next_asked(&self, bytes_max: u64) -> Option<Task> {
         while let Some(asked) = self.majors.first() {
+            let table = self.table(asked.table);
+            if let Err(error) = table.and_then(|table| table.check_goes_on()) {
+                self.majors.end_first(Err(error));
+                continue;
+            }
             if let Some(task) = self.asked_task(&asked, bytes_max) {
                 return Some(task);
             }
@@ -475,6 +482,7 @@ impl Shard {
 
     /// Does a task.
     async fn compact(self: &Rc<Self>, task: &Task) -> std::result::Result<(), NotAdded> {
+        let _working = Working::begin(self, &task.table.compacting);
         let _busy = Busy::mark(&task.inputs);
         let running = Rc::new(RunningCompaction::new(
             task.table.name(),
@@ -547,14 +555,15 @@ impl Shard {
             return Err(error);
         }
         let gone = table.replace(new, changes);
-        self.remove_gone(table.id, gone).await;
+        // Whoever waits for the end of the compaction to drop the table does not wait for readers.
+        self.remove_gone(table.id, gone, || table.stopped.get()).await;
         Ok(())
     }
 
     /// Closes and removes files that are no longer part of the store.
-    async fn remove_gone(&self, table: TableId, gone: Vec<Rc<LiveFile>>) {
+    pub(super) async fn remove_gone(&self, table: TableId, gone: Vec<Rc<LiveFile>>, hurries: impl Fn() -> bool) {
         let mut removed = Vec::new();
-        for generation in self.close_gone(gone).await {
+        for generation in self.close_gone(gone, hurries).await {
             if self.remove_table_file(table, generation).await {
                 removed.push(generation);
             }
@@ -569,13 +578,13 @@ impl Shard {
     /// Closes files that are no longer part of the store, when those who read them are done, and gives their numbers. Whoever closes a
     /// removed file last waits until the file system has freed its blocks: 3 ms for 16 MiB and 36 for 256 on ext4, where a read would
     /// stand still. So the last are closed here, and removed afterwards, which a thread beside the shard does. Readers who take
-    /// longer than that keep it open all the same.
-    async fn close_gone(&self, gone: Vec<Rc<LiveFile>>) -> Vec<u64> {
+    /// longer than that, or than somebody `hurries`, keep it open all the same.
+    pub(super) async fn close_gone(&self, gone: Vec<Rc<LiveFile>>, hurries: impl Fn() -> bool) -> Vec<u64> {
         let until = Instant::now() + READERS_WAIT_MAX;
         let mut generations = Vec::new();
         for file in gone {
             let is_read = || Rc::strong_count(&file) > 1 || file.table.is_shared();
-            while is_read() && !self.closing.get() && Instant::now() < until {
+            while is_read() && !self.closing.get() && !hurries() && Instant::now() < until {
                 runtime::time::sleep(READERS_WAIT).await;
             }
             generations.push(file.record.generation);
@@ -604,7 +613,7 @@ impl Shard {
         };
         let row_bytes = task.table.row_bytes();
         let mut outputs =
-            Outputs::new(self, task.table.id, &definition, kinds, estimate, row_bytes).ending_with_the_shard();
+            Outputs::new(self, &task.table, &definition, kinds, estimate, row_bytes).ending_with_the_shard();
         let merging = Merging {
             shard: self,
             table: &task.table,
@@ -698,7 +707,7 @@ impl Shard {
         };
         let kinds = owners.iter().map(kind).collect();
         let row_bytes = task.table.row_bytes();
-        let mut outputs = Outputs::new(self, task.table.id, &definition, kinds, 0, row_bytes).ending_with_the_shard();
+        let mut outputs = Outputs::new(self, &task.table, &definition, kinds, 0, row_bytes).ending_with_the_shard();
         let written = async {
             let held = task.table.files.borrow().iter().find_map(|held| {
                 let is_that = held.record.generation == file.record.generation;
@@ -709,6 +718,7 @@ impl Shard {
             let mut router = Router::new(Routes::one());
             while merger.next_partition().await? {
                 self.check_goes_on()?;
+                task.table.check_goes_on()?;
                 let owner = self.owner(merger.token()).0;
                 let target = owners.binary_search(&owner).map_err(|_| Error::Corrupt {
                     path: file.path.clone(),
@@ -779,7 +789,7 @@ impl Shard {
                 left,
             }],
         );
-        self.close_gone(gone).await;
+        self.close_gone(gone, || table.stopped.get()).await;
         self.compaction_wanted.notify_all();
     }
 
@@ -913,6 +923,7 @@ impl Merging<'_> {
         let mut last: Option<(Token, bool)> = None;
         while merger.next_partition().await.map_err(Error::from)? {
             self.shard.check_goes_on()?;
+            self.table.check_goes_on()?;
             let token = merger.token();
             let is_large = are_looked_up && self.is_large(token, merger.key()).await?;
             if let Some((before, was_large)) = last

@@ -136,8 +136,14 @@ impl Shard {
         on_shard(ShardId(0), drop).await?
     }
 
-    /// These are the definitions from now on: tables that are new are there, those that are altered are what they are. One step.
-    pub(crate) async fn define(&self, definitions: Arc<Definitions>) {
+    /// These are the definitions from now on: tables that are new are there, those that are altered are what
+    /// they are, those that were dropped are gone. One step.
+    pub(crate) async fn define(self: Rc<Self>, definitions: Arc<Definitions>) {
+        for table in self.all_tables() {
+            if definitions.table_of(table.id).is_none() {
+                self.drop_here(&table);
+            }
+        }
         for schema in definitions.tables() {
             let present = self.tables.borrow().get(&schema.id).cloned();
             match present {

@@ -44,7 +44,7 @@ impl Shard {
         floor: Vec<u8>,
         filling: &Filling,
     ) -> Result<()> {
-        let id = table.id;
+        let (id, erasures) = (table.id, table.erasures.get());
         let known = self.rows.gaps.get(id, token, key);
         let found = self.rows.get(id, token, key);
         // A run of dead rows gives way to one of what lies behind them.
@@ -138,7 +138,8 @@ impl Shard {
         let being_flushed = sealed
             .iter()
             .any(|sealed| sealed.memtable.borrow().partition(token, key).is_some());
-        if (!same_run || flushed || being_flushed) && !runtime::broken(Break::CacheSetsStaleFills) {
+        let erased = table.erasures.get() != erasures;
+        if (!same_run || flushed || being_flushed || erased) && !runtime::broken(Break::CacheSetsStaleFills) {
             add(&self.rows.counters.fills_stale, 1);
             return Ok(());
         }

@@ -10,6 +10,7 @@
 //! A crash between any two leaves the records in the log or the file in the manifest. A failed table file is given up, removed
 //! and tried again under a new generation; a failed manifest edit poisons the shard, because it may have happened.
 
+use super::erase::Working;
 use super::{Shard, add};
 use crate::cache::Stage;
 use crate::error::Result;
@@ -23,7 +24,7 @@ use commitlog::LogPosition;
 use compaction::{Epoch, Epochs, Router, Routes};
 use model::{Direction, Item, Peek, RowSource, Slice, TableId};
 use runtime::disk;
-use runtime::{Break, ShardId, TaskClass};
+use runtime::{Break, ShardId};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,12 +32,8 @@ use std::time::Duration;
 /// First wait after a failed flush; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Entries of a memtable freed between two looks at the clock.
-const DROP_ENTRIES: usize = 256;
 /// Deletions of partitions of which a flush looks up what they make useless; of more it does not know.
 const LOOKUPS_MAX: u32 = 4096;
-/// Until the next look at a memtable that somebody still reads.
-const READERS_WAIT: Duration = Duration::from_millis(20);
 
 impl Shard {
     /// Seals a table's memtable, whose records end at or before `end`, and has it flushed.
@@ -104,6 +101,7 @@ impl Shard {
                     self.look_at_backlog().await;
                 }
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),
+                Err(NotAdded::GivenUp(_)) if table.stopped.get() => {}
                 Err(NotAdded::GivenUp(error)) => {
                     // Told once, not at every try.
                     match self.flush_trouble.borrow().is_some() {
@@ -123,15 +121,18 @@ impl Shard {
     /// The sealed memtable whose records are oldest.
     pub(super) fn next_sealed(&self) -> Option<(Rc<TableState>, Rc<Sealed>)> {
         let tables = self.tables.borrow();
-        let oldest = tables.values().filter_map(|table| {
-            let sealed = table.sealed.borrow();
-            let next = if runtime::broken(Break::ReplayFlushedOutOfOrder) {
-                sealed.back()
-            } else {
-                sealed.front()
-            };
-            Some((Rc::clone(table), Rc::clone(next?)))
-        });
+        let oldest = tables
+            .values()
+            .filter(|table| !table.stopped.get())
+            .filter_map(|table| {
+                let sealed = table.sealed.borrow();
+                let next = if runtime::broken(Break::ReplayFlushedOutOfOrder) {
+                    sealed.back()
+                } else {
+                    sealed.front()
+                };
+                Some((Rc::clone(table), Rc::clone(next?)))
+            });
         oldest.min_by_key(|(_, sealed)| sealed.start)
     }
 
@@ -139,28 +140,19 @@ impl Shard {
         let faults_seen = self.dir_faults.load(Ordering::Acquire);
         let definition = table.definition();
         let mut stage = Stage::default();
-        table.flushing.set(true);
+        let working = Working::begin(self, &table.flushing);
         let written = self.write_files(table, &definition, sealed, &mut stage).await;
         let flushed = match written {
             Ok(written) => self.add_flushed(table, sealed, written, faults_seen, &mut stage).await,
             Err(error) => Err(NotAdded::GivenUp(error)),
         };
-        table.flushing.set(false);
+        drop(working);
         if let Err(error) = flushed {
             stage.discard().await;
             return Err(error);
         }
         self.rows.settle().await;
-        let sealed = Rc::clone(sealed);
-        drop(runtime::spawn(TaskClass::Maintenance, "free memtable", async move {
-            while !sealed.memtable.borrow_mut().drop_step(DROP_ENTRIES) {
-                if sealed.memtable.borrow().reader_count() > 0 {
-                    runtime::time::sleep(READERS_WAIT).await;
-                } else {
-                    runtime::breathe().await;
-                }
-            }
-        }));
+        super::erase::free(Rc::clone(sealed));
         Ok(())
     }
 
@@ -252,7 +244,7 @@ impl Shard {
         };
         let kinds: Vec<Kind> = (0..routes.targets()).map(kind).collect();
         let estimate = (sealed.bytes as u64 / kinds.len() as u64).min(self.config.fragment_bytes);
-        let mut outputs = Outputs::new(self, table.id, definition, kinds, estimate, table.row_bytes());
+        let mut outputs = Outputs::new(self, table, definition, kinds, estimate, table.row_bytes());
         let written = async {
             let covered = self.write_memtable(table, sealed, routes, &mut outputs, stage).await?;
             outputs.seal_all().await?;
@@ -300,8 +292,8 @@ impl Shard {
         pins.min().unwrap_or(self.applied.position()).max(self.log_floor.get())
     }
 
-    fn release_log(&self, floor: LogPosition) {
-        self.log_floor.set(floor);
+    pub(super) fn release_log(&self, floor: LogPosition) {
+        self.log_floor.set(floor.max(self.log_floor.get()));
         if let Some(log) = self.log.get() {
             log.release(floor);
         }

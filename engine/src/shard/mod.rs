@@ -9,6 +9,7 @@ mod cancelled;
 mod clock;
 mod compact;
 mod define;
+mod erase;
 mod fill;
 mod flush;
 mod joined;
@@ -40,6 +41,7 @@ use crate::table::TableState;
 use applied::Applied;
 use clock::Clock;
 use commitlog::{Latency, Log, LogPosition};
+use erase::Dropped;
 use joined::{JoinedReads, Turns};
 use locks::Locks;
 use major::Majors;
@@ -73,6 +75,11 @@ pub struct Shard {
     definitions: RefCell<Arc<Definitions>>,
     schema_epoch: Cell<u64>,
     locks: Rc<Locks>,
+    dropped: Dropped,
+    /// A flush or a compaction has ended, well or not.
+    work_ended: Notify,
+    /// Removals of files under way.
+    removals: Gate,
     log: OnceCell<Log>,
     applied: Rc<Applied>,
     cache: Rc<BlockCache>,
@@ -246,7 +253,7 @@ impl Shard {
 
     fn table(&self, id: TableId) -> Result<Rc<TableState>> {
         let table = self.tables.borrow().get(&id).cloned();
-        table.ok_or_else(|| Error::invalid(format!("table {} does not exist", id.0)))
+        table.ok_or_else(|| self.dropped.error(id))
     }
 
     pub(crate) fn all_tables(&self) -> Vec<Rc<TableState>> {
@@ -328,9 +335,7 @@ impl Shard {
             log_bytes: self.log().bytes_in_use(),
             read_us: *self.read_us.borrow(),
             write_us: *self.write_us.borrow(),
-            hottest: self
-                .hot
-                .hottest(|table| self.table(table).map_or_else(|_| table.0.to_string(), |of| of.name())),
+            hottest: self.hot.hottest(|table| self.table(table).ok().map(|of| of.name())),
             log,
             runtime: runtime::stats(),
         }

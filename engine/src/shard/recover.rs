@@ -107,6 +107,9 @@ impl Shard {
             definitions: RefCell::new(boot.definitions),
             schema_epoch: Cell::new(1),
             locks: Rc::default(),
+            dropped: super::Dropped::default(),
+            work_ended: Notify::new(),
+            removals: Gate::new(),
             log: OnceCell::new(),
             applied: Rc::new(Applied::default()),
             cache,
@@ -200,14 +203,15 @@ impl Shard {
             let mutation = MutationRef::parse(record)
                 .map_err(|error| damaged(format!("a record of segment {} cannot be read: {error}", end.segment)))?;
             let table = mutation.table();
-            if !self.tables.borrow().contains_key(&table) {
+            let was_dropped = state.was_dropped(table);
+            if !was_dropped && !self.tables.borrow().contains_key(&table) {
                 let what = format!(
                     "a record of segment {} is of table {}, which does not exist",
                     end.segment, table.0
                 );
                 return Err(damaged(what));
             }
-            if end > state.flushed_up_to(of, table) {
+            if !was_dropped && end > state.flushed_up_to(of, table) {
                 let owner = self.owner(mutation.token());
                 if owner == self.id {
                     self.apply_replayed(end, record).await?;
@@ -301,6 +305,7 @@ impl Shard {
         self.compaction_wanted.notify_all();
         self.writers.close().await;
         self.fills.close().await;
+        self.removals.close().await;
         let mut result = Ok(None);
         let mut end = None;
         if let Some(log) = self.log.get() {

@@ -12,7 +12,7 @@ use super::{Shard, WAITING_WRITERS_MAX, add, micros};
 use crate::config::SyncMode;
 use crate::error::{Error, Result};
 use commitlog::{AppendError, LogPosition};
-use model::{KEY_BYTES_MAX, Mutation, MutationRef};
+use model::{KEY_BYTES_MAX, Mutation, MutationRef, TableId};
 use runtime::Break;
 use runtime::time::Instant;
 use std::rc::Rc;
@@ -131,7 +131,7 @@ impl Shard {
         self.table(view.table())?;
         let _pass = self.writers.enter().ok_or(Error::Closed)?;
         let appended = match self.append_at_once(mutation.bytes()) {
-            Ok(None) => self.append_in_turn(mutation.bytes(), within).await,
+            Ok(None) => self.append_in_turn(view.table(), mutation.bytes(), within).await,
             Ok(Some(position)) => Ok(position),
             Err(error) => Err(error),
         };
@@ -173,7 +173,7 @@ impl Shard {
 
     /// Waits for room in memory and in the log behind all who wait already, so that no write overtakes another, and logs the
     /// record.
-    async fn append_in_turn(&self, record: &[u8], within: Duration) -> Result<LogPosition> {
+    async fn append_in_turn(&self, table: TableId, record: &[u8], within: Duration) -> Result<LogPosition> {
         if self.waiting_writers.get() >= WAITING_WRITERS_MAX {
             return Err(Error::Overloaded {
                 what: format!(
@@ -202,6 +202,8 @@ impl Shard {
             drop(slowed);
             loop {
                 self.check_writable()?;
+                // It may have been dropped meanwhile.
+                self.table(table)?;
                 match self.log().append(record) {
                     Err(AppendError::Full) => self.log_room(record.len()).await?,
                     appended => return appended.map_err(refused),
@@ -320,7 +322,10 @@ impl Shard {
     /// Merges one logged record into its memtable, and seals the largest memtable when memory is used up.
     pub(super) fn apply_record(&self, end: LogPosition, record: &[u8]) {
         let mutation = MutationRef::trusted(record);
-        let table = self.table(mutation.table()).expect("a logged mutation's table exists");
+        // A write that was under way when its table was dropped came before that.
+        let Ok(table) = self.table(mutation.table()) else {
+            return;
+        };
         let record_len = u32::try_from(record.len()).expect("at most 16 MiB");
         let start = LogPosition {
             segment: end.segment,
