@@ -153,3 +153,48 @@ fn a_truncated_table_takes_what_is_older_than_what_is_gone() {
     });
     files_match(&sim.disk()).expect("no file is left over");
 }
+
+/// A fill reads from files that a truncation takes away; what it makes of them is thrown away.
+#[test]
+fn the_row_cache_learns_nothing_of_what_is_gone() {
+    let _whole = whole();
+    let config = || Config {
+        memtable_bytes: 4 << 20,
+        block_cache_bytes: 64 << 10,
+        compaction: false,
+        ..config()
+    };
+    let mut stale = 0;
+    for after_us in (0..4_000).step_by(100) {
+        let mut sim = simulator(after_us, 1);
+        let handle = sim.start();
+        run(&mut sim, async move {
+            let store = Store::open_on(handle, config()).await.expect("opened");
+            let schema = store.create_table(chat(), false).await.expect("a table");
+            let text = "x".repeat(200);
+            for ids in 0..20 {
+                let written = (ids * 50..ids * 50 + 50).map(|id| message(&schema, 1, id, id, &text));
+                store.apply_all(written.collect()).await.expect("written");
+            }
+            store.close().await.expect("closed");
+        });
+        let handle = sim.start();
+        stale += run(&mut sim, async move {
+            let store = Store::open_on(handle, config()).await.expect("opened");
+            let schema = store.table("chat", "messages").expect("there");
+            let page = Read {
+                limit_rows: 900,
+                ..Read::partition(schema.id, crate::common::key(1))
+            };
+            assert_eq!(store.read(page).await.expect("a page").len(), 900);
+            client_sleep(Duration::from_micros(after_us)).await;
+            store.truncate(schema.id).await.expect("truncated");
+            client_sleep(Duration::from_millis(100)).await;
+            assert!(ids(&store, &schema, 2).await[&1].is_empty(), "after {after_us} us");
+            let stale = store.statistics().await.expect("told")[0].row_cache_fills_stale;
+            store.close().await.expect("closed");
+            stale
+        });
+    }
+    assert!(stale > 0, "no fill was under way");
+}
