@@ -100,6 +100,15 @@ pub enum Error {
         /// The message.
         id: MessageId,
     },
+    /// A message that is to be written into a bucket in which no history would look for it.
+    OtherBucket {
+        /// The message.
+        id: MessageId,
+        /// The bucket that was named.
+        bucket_id: i32,
+        /// The one that it belongs into.
+        belongs: i32,
+    },
     /// Somebody else wrote the message.
     OtherAuthor {
         /// The message.
@@ -183,6 +192,11 @@ impl fmt::Display for Error {
                 f,
                 "the bucket window cannot change at {unix_ms} ms, which is not a minute after every message of the channel; the \
                  first border that is: {next_ms} ms"
+            ),
+            Error::OtherBucket { id, bucket_id, belongs } => write!(
+                f,
+                "message {id} belongs into bucket {belongs} of its channel, not {bucket_id}: a bucket is named by the first hour of its \
+                 window, counted from the store's epoch"
             ),
             Error::TooManyWindows => write!(
                 f,

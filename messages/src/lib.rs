@@ -10,6 +10,7 @@
 //! Invariants: messages of a channel become visible in the order of their ids; every bucket that holds a message is in the
 //! directory; an edit never brings back a deleted message; the same file imported twice gives the same ids.
 
+mod admit;
 mod around;
 mod bucket;
 mod bulk;
@@ -31,6 +32,7 @@ mod tests;
 mod window_change;
 mod windows;
 
+pub use admit::TableRole;
 pub use around::{Around, BucketCount};
 pub use bucket::{Bucket, Window};
 pub use bulk::{Import, Imported};

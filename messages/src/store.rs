@@ -2,11 +2,11 @@
 
 use crate::{
     Around, BucketCount, Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage,
-    Result, Subscription, Window, Windows, local,
+    Result, Subscription, TableRole, Window, Windows, local,
     tables::{self, Tables},
 };
 use engine::{Config, Shard, Store};
-use model::Schema;
+use model::{Schema, TableId};
 use runtime::ShardId;
 use std::{future::Future, rc::Rc, sync::Arc};
 
@@ -148,6 +148,18 @@ impl Messages {
     #[cfg(test)]
     pub(crate) fn tables(&self) -> Tables {
         self.tables
+    }
+
+    /// What a table is to the messages; `None`: nothing.
+    ///
+    /// ```no_run
+    /// # fn example(messages: scrollback_messages::Messages) {
+    /// let table = messages.store().table("messages", "channel_buckets").expect("it was made");
+    /// assert_eq!(messages.role_of(table.id), Some(scrollback_messages::TableRole::Kept));
+    /// # }
+    /// ```
+    pub fn role_of(&self, table: TableId) -> Option<TableRole> {
+        self.tables.role_of(table)
     }
 
     /// The instant from which ids count.

@@ -757,3 +757,59 @@ fn channels_are_listed_once_each() {
         assert!(all.into_iter().eq(0..40));
     });
 }
+
+/// A mutation that writes one message as a row, as a client of the table does.
+fn row_of(messages: &Messages, channel: i64, bucket: i32, id: i64) -> model::Mutation {
+    let table = messages.store().table("messages", "messages").unwrap();
+    let row = model::Insert::into(&table)
+        .set("channel_id", channel)
+        .and_then(|row| row.set("bucket_id", bucket))
+        .and_then(|row| row.set("message_id", id))
+        .and_then(|row| row.set("content", "by other means"));
+    row.and_then(|row| row.at(1)).unwrap()
+}
+
+async fn admitted(messages: &Messages, mutation: model::Mutation) -> Result<()> {
+    let table = messages.store().table("messages", "messages").unwrap();
+    messages
+        .call(runtime::ShardId(0), move |local| async move {
+            local.admit(&table, mutation.as_ref()).await
+        })
+        .await
+}
+
+#[test]
+fn a_row_that_is_written_by_other_means_is_found_and_lies_where_its_id_says() {
+    with_store(hourly(), |messages| async move {
+        let table = messages.store().table("messages", "channel_buckets").unwrap();
+        assert_eq!(messages.role_of(table.id), Some(TableRole::Kept));
+        let id = MessageId::from_parts(5 * HOUR as u64 + 7, 1, 1).unwrap();
+        let elsewhere = row_of(&messages, 9, 4, id.get());
+        let refused = admitted(&messages, elsewhere).await.unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                Error::OtherBucket {
+                    bucket_id: 4,
+                    belongs: 5,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+        assert!(admitted(&messages, row_of(&messages, 9, 5, -1)).await.is_err(), "no id");
+        let row = row_of(&messages, 9, 5, id.get());
+        admitted(&messages, row.clone()).await.unwrap();
+        messages.store().apply(row).await.unwrap();
+        let page = messages.history(9, History::newest(10)).await.unwrap();
+        let found: Vec<(MessageId, String)> = page
+            .messages()
+            .map(|message| {
+                message
+                    .map(|message| (message.id, message.content.to_string()))
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(found, [(id, "by other means".to_owned())]);
+    });
+}

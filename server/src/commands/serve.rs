@@ -59,7 +59,7 @@ async fn serve(args: &Serve, messages: &Messages, signals: &mut Signals) -> Done
     let host_id = store.call(ShardId(0), |shard| async move { shard.host_id() }).await?;
     let mut datacenters = vec![args.datacenter.clone()];
     datacenters.extend(args.other_datacenters.iter().cloned());
-    let node = Node::new(Identity {
+    let identity = Identity {
         cluster: args.cluster_name.clone(),
         topology: Topology { datacenters },
         rack: args.rack.clone(),
@@ -67,7 +67,8 @@ async fn serve(args: &Serve, messages: &Messages, signals: &mut Signals) -> Done
         shard_aware_port: shard_aware(args).map(|address| address.port()),
         host_id: uuid::Uuid::from_bytes(host_id),
         shards: store.shards(),
-    });
+    };
+    let node = Node::new(identity, Some(messages.clone()));
     let limits = Limits {
         frame_bytes: args.frame_bytes_max.as_usize(),
         connections: args.connections_max,

@@ -10,7 +10,8 @@ use super::trace::Traces;
 use cql::frame::Events;
 use cql::language::Environment;
 use engine::Shard;
-use model::{MutationBuilder, RowBuilder};
+use messages::TableRole;
+use model::{MutationBuilder, RowBuilder, Schema};
 use runtime::Task;
 use runtime::net::Listener;
 use std::cell::{Cell, RefCell};
@@ -94,6 +95,24 @@ impl Local {
             definitions: self.shard.definitions(),
             system: Arc::clone(&self.system),
         }
+    }
+
+    /// Whether the messages keep a table for themselves.
+    pub(super) fn is_kept(&self, table: &Schema) -> bool {
+        let role = self
+            .node
+            .messages
+            .as_ref()
+            .and_then(|messages| messages.role_of(table.id));
+        role == Some(TableRole::Kept)
+    }
+
+    /// Whether the messages need a table.
+    pub(super) fn is_of_messages(&self, table: &Schema) -> bool {
+        self.node
+            .messages
+            .as_ref()
+            .is_some_and(|messages| messages.role_of(table.id).is_some())
     }
 
     /// The prepared statement of an id, checked against the definitions as they are.

@@ -12,6 +12,7 @@ use cql::frame::{Value, WriteType};
 use cql::language::syntax::ast::BatchKind;
 use cql::language::{Execution, Modification, Prepared, Present, Statement, Unread, Write, check_batch};
 use engine::{Read, Shard};
+use messages::TableRole;
 use model::{Mutation, RowRef, Slice, TableId};
 use runtime::{ShardId, TaskClass};
 use std::collections::BTreeMap;
@@ -176,8 +177,31 @@ pub(super) fn mutation_of(local: &Local, write: &Write<'_>, key: &[u8], timestam
     })
 }
 
+/// Sees to it that a mutation of the messages keeps their directory true.
+async fn admit(local: &Rc<Local>, mutation: &Mutation) -> Done<()> {
+    let Some(messages) = &local.node.messages else {
+        return Ok(());
+    };
+    let mutation = mutation.as_ref();
+    if messages.role_of(mutation.table()) != Some(TableRole::Messages) {
+        return Ok(());
+    }
+    let definitions = local.shard.definitions();
+    let Some(table) = definitions.table_of(mutation.table()) else {
+        return Ok(());
+    };
+    let admitted = messages.on(Rc::clone(&local.shard)).admit(table, mutation).await;
+    admitted.map_err(|error| match error {
+        messages::Error::Engine(error) => Failure::Engine(error, Doing::Write(WriteType::Simple)),
+        other => Failure::invalid(other.to_string()),
+    })
+}
+
 /// Applies mutations side by side.
 pub(super) async fn apply_all(local: &Rc<Local>, mut mutations: Vec<Mutation>, write_type: WriteType) -> Done<()> {
+    for mutation in &mutations {
+        admit(local, mutation).await?;
+    }
     match mutations.len() {
         0 => Ok(()),
         1 => {
@@ -309,6 +333,7 @@ pub(super) async fn together(
         Ok((!mutation.is_empty()).then(|| mutation.build()))
     })?;
     if let Some(mutation) = mutation {
+        admit(local, &mutation).await?;
         local.shard.apply(mutation).await.map_err(failed(write_type))?;
     }
     Ok(conditional.then(Outcome::applied))

@@ -2,6 +2,7 @@
 
 use super::prepared::Statement;
 use cql::language::ddl::Topology;
+use messages::Messages;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +43,8 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 pub struct Node {
     /// Who it is.
     pub identity: Identity,
+    /// The messages of the store, whose tables have rules of their own; `None`: it has none.
+    pub(super) messages: Option<Messages>,
     /// Connections of each shard.
     pub(super) connections: Vec<AtomicUsize>,
     texts: Mutex<Texts>,
@@ -61,10 +64,11 @@ struct Texts {
 impl Node {
     /// A node that has prepared nothing.
     #[must_use]
-    pub fn new(identity: Identity) -> Arc<Node> {
+    pub fn new(identity: Identity, messages: Option<Messages>) -> Arc<Node> {
         Arc::new(Node {
             connections: (0..identity.shards).map(|_| AtomicUsize::new(0)).collect(),
             identity,
+            messages,
             texts: Mutex::default(),
         })
     }

@@ -110,7 +110,17 @@ pub(super) async fn execute(local: &Rc<Local>, statement: &ast::SchemaChange, ke
             shard.alter_table(&keyspace, &name, changes).await.map_err(of_engine)?;
             (Change::Updated, keyspace, Of::Table(name))
         }
-        Action::DropTable(..) => return Err(Failure::invalid("DROP TABLE is not served yet")),
+        Action::DropTable(keyspace, name) => {
+            if shard
+                .drop_table(&keyspace, &name, gracious)
+                .await
+                .map_err(of_engine)?
+                .is_none()
+            {
+                return Ok(nothing(plan.warnings));
+            }
+            (Change::Dropped, keyspace, Of::Table(name))
+        }
         Action::CreateType(ty) => {
             let (keyspace, name) = (ty.keyspace.clone(), ty.name.clone());
             if !shard.create_type(ty, gracious).await.map_err(of_engine)? {
@@ -166,6 +176,6 @@ pub(super) async fn truncate(local: &Rc<Local>, table: &Schema) -> Done<()> {
         let what = format!("{} keyspace is not user-modifiable.", table.keyspace);
         return Err(cql::language::Error::Unauthorized(what).into());
     }
-    let what = format!("TRUNCATE is not served yet by shard {}", local.shard.id().0);
-    Err(Failure::Engine(Error::Invalid { what }, Doing::Truncate))
+    let truncated = local.shard.truncate(table.id).await;
+    truncated.map_err(|error| Failure::Engine(error, Doing::Truncate))
 }

@@ -396,7 +396,7 @@ impl Session {
                 Ok(())
             }
             Checked::Modify(modification) => {
-                must_be_writable(&modification.table)?;
+                must_be_writable(local, &modification.table)?;
                 check_serial(with.serial_consistency)?;
                 let environment: &Local = local;
                 let execution = Execution { values, environment };
@@ -408,7 +408,7 @@ impl Session {
             }
             Checked::Batch(batch) => {
                 for of in &batch.statements {
-                    must_be_writable(&of.table)?;
+                    must_be_writable(local, &of.table)?;
                 }
                 let environment: &Local = local;
                 let execution = Execution { values, environment };
@@ -497,7 +497,7 @@ impl Session {
                     "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.",
                 ));
             };
-            must_be_writable(&modification.table)?;
+            must_be_writable(&self.local, &modification.table)?;
             let values = Values::of(&bound(&prepared.markers, &values)?);
             items.push(Item {
                 prepared,
@@ -604,14 +604,16 @@ fn check_read_consistency(consistency: Consistency) -> Done<()> {
     }
 }
 
-fn must_be_writable(table: &model::Schema) -> Done<()> {
-    match ddl::is_system(&table.keyspace) {
-        true => {
-            let what = format!("{} keyspace is not user-modifiable.", table.keyspace);
-            Err(cql::language::Error::Unauthorized(what).into())
-        }
-        false => Ok(()),
-    }
+fn must_be_writable(local: &Local, table: &model::Schema) -> Done<()> {
+    let what = match ddl::is_system(&table.keyspace) {
+        true => format!("{} keyspace is not user-modifiable.", table.keyspace),
+        false if local.is_kept(table) => format!(
+            "{} is kept by the store itself, which would no longer find its messages; read it, and write to messages.messages",
+            table.qualified_name()
+        ),
+        false => return Ok(()),
+    };
+    Err(cql::language::Error::Unauthorized(what).into())
 }
 
 fn answer_modified(reply: &Reply<'_>, table: &model::Schema, modified: Modified, out: &mut Vec<u8>) {
