@@ -153,7 +153,7 @@ impl History {
 pub struct Message<'a> {
     /// Its id.
     pub id: MessageId,
-    /// Who wrote it.
+    /// Who wrote it; 0 if its row, which somebody wrote by other means, does not say.
     pub author: i64,
     /// What.
     pub content: &'a str,
@@ -250,7 +250,7 @@ impl HistoryPage {
 /// Reads a message from its live row.
 pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::RowRef<'a>) -> Result<Message<'a>> {
     let id = tables::message_at(position)?;
-    let (mut author, mut content, mut edited_ms, mut nonce) = (None, Some(""), None, None);
+    let (mut author, mut content, mut edited_ms, mut nonce) = (0, Some(""), None, None);
     for cell in row.cells() {
         let (model::CellKind::Live(value) | model::CellKind::Expiring { value, .. }) = cell.kind else {
             continue;
@@ -258,7 +258,7 @@ pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::
         if cell.column == tables.content {
             content = std::str::from_utf8(value).ok();
         } else if cell.column == tables.author_id {
-            author = value.try_into().ok().map(i64::from_be_bytes);
+            author = value.try_into().map_or(0, i64::from_be_bytes);
         } else if cell.column == tables.edited_at {
             edited_ms = value.try_into().ok().map(i64::from_be_bytes);
         } else if cell.column == tables.nonce {
@@ -266,11 +266,11 @@ pub(crate) fn message<'a>(tables: &tables::Tables, position: &[u8], row: model::
         }
     }
     let malformed = || Error::Malformed {
-        what: format!("message {id} has no author, or its content is not text"),
+        what: format!("the content of message {id} is not text"),
     };
     Ok(Message {
         id,
-        author: author.ok_or_else(malformed)?,
+        author,
         content: content.ok_or_else(malformed)?,
         edited_ms,
         nonce,

@@ -802,7 +802,7 @@ fn a_row_that_is_written_by_other_means_is_found_and_lies_where_its_id_says() {
         admitted(&messages, row.clone()).await.unwrap();
         messages.store().apply(row).await.unwrap();
         let page = messages.history(9, History::newest(10)).await.unwrap();
-        let found: Vec<(MessageId, String)> = page
+        let found: Vec<(MessageId, i64, String)> = page
             .messages()
             .map(|message| {
                 message
