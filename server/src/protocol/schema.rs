@@ -1,12 +1,13 @@
 //! Statements that change definitions, and `TRUNCATE`.
 
+use super::catalog::View;
 use super::fail::{Doing, Done, Failure};
 use super::local::Local;
 use cql::frame::{Change, Event, SchemaChange, Target};
 use cql::language::ddl::{self, Action};
 use cql::language::syntax::ast;
 use engine::{DefinitionKind, Error, Shard};
-use model::Schema;
+use model::{Alteration, Schema};
 use runtime::ShardId;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ fn of_engine(error: Error) -> Failure {
 pub(super) async fn execute(local: &Rc<Local>, statement: &ast::SchemaChange, keyspace: Option<&str>) -> Done<Changed> {
     let view = local.view();
     let plan = ddl::plan(statement, keyspace, &view, &local.node.identity.topology)?;
+    spare_messages(local, &view, &plan.action)?;
     let gracious = plan.if_exists_or_not;
     let shard = &local.shard;
     let (change, keyspace, of) = match plan.action {
@@ -146,6 +148,36 @@ pub(super) async fn execute(local: &Rc<Local>, statement: &ast::SchemaChange, ke
     })
 }
 
+/// Refuses what would take from the messages what they are made of.
+fn spare_messages(local: &Local, view: &View, action: &Action) -> Done<()> {
+    let of = |keyspace: &str, name: &str| {
+        let table = cql::language::Catalog::table(view, keyspace, name);
+        table.is_some_and(|table| local.is_of_messages(&table))
+    };
+    let (is_theirs, what) = match action {
+        Action::DropKeyspace(name) => {
+            let mut tables = view.definitions.tables_of(name);
+            (tables.any(|table| local.is_of_messages(table)), name.clone())
+        }
+        Action::DropTable(keyspace, name) => (of(keyspace, name), format!("{keyspace}.{name}")),
+        Action::AlterTable(keyspace, name, changes) => {
+            let takes = |change: &Alteration| !matches!(change, Alteration::Add { .. } | Alteration::Options(_));
+            (
+                of(keyspace, name) && changes.iter().any(takes),
+                format!("{keyspace}.{name}"),
+            )
+        }
+        _ => return Ok(()),
+    };
+    match is_theirs {
+        true => {
+            let what = format!("{what} is what this node keeps messages in: it can be added to, and not be taken from");
+            Err(cql::language::Error::Unauthorized(what).into())
+        }
+        false => Ok(()),
+    }
+}
+
 fn nothing(warnings: Vec<String>) -> Changed {
     Changed { change: None, warnings }
 }
@@ -174,6 +206,13 @@ async fn tell(local: &Rc<Local>, change: Change, keyspace: &str, of: &Of) {
 pub(super) async fn truncate(local: &Rc<Local>, table: &Schema) -> Done<()> {
     if ddl::is_system(&table.keyspace) {
         let what = format!("{} keyspace is not user-modifiable.", table.keyspace);
+        return Err(cql::language::Error::Unauthorized(what).into());
+    }
+    if local.is_kept(table) {
+        let what = format!(
+            "{} is kept by the store itself, which would no longer find its messages",
+            table.qualified_name()
+        );
         return Err(cql::language::Error::Unauthorized(what).into());
     }
     let truncated = local.shard.truncate(table.id).await;
