@@ -10,6 +10,7 @@ mod chat;
 mod chat_compaction;
 mod ci;
 mod clock;
+mod drivers;
 mod fuzz;
 mod kill9;
 mod leaks;
@@ -58,6 +59,9 @@ enum Command {
     Asan,
     /// A store opened and closed very often in one process: memory, descriptors and threads are counted.
     Leaks(leaks::Options),
+    /// Clients of Cassandra in several languages against the real server, which is restarted under them. Those that are not
+    /// installed are skipped; what they need comes from package registries, once.
+    Drivers(drivers::Options),
     /// A file of chat through the real command line: in, out again in both directions, exactly; killed and run again, too.
     Roundtrip(roundtrip::Options),
 }
@@ -85,6 +89,7 @@ fn execute(command: Command) -> bool {
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),
+        Command::Drivers(options) => drivers::run(&options),
         Command::Roundtrip(options) => roundtrip::run(&options),
     }
 }

@@ -89,11 +89,46 @@ impl Program {
         Ok(Self { path, is_this: true })
     }
 
+    /// The program at `path`, built by somebody else.
+    pub(crate) fn at(path: &Path) -> Result<Self, String> {
+        let path = std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Self { path, is_this: false })
+    }
+
+    /// An example of the program's crate, built as the program was; where it would lie, if somebody else built it.
+    pub(crate) fn example(&self, name: &str, is_built: bool) -> Result<PathBuf, String> {
+        if !is_built {
+            let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            command
+                .args(["build", "--quiet", "--package", "scrollback-server", "--example", name])
+                .args(["--profile", "checked"])
+                .current_dir(workspace::root())
+                .stdin(Stdio::null());
+            if cfg!(feature = "breaks") {
+                command.args(["--package", "xtask", "--features", "xtask/breaks"]);
+            }
+            let status = command.status().map_err(|e| format!("cargo does not start: {e}"))?;
+            if !status.success() {
+                return Err(format!("the example {name} does not build: cargo ended with {status}"));
+            }
+        }
+        Ok(self.path.with_file_name("examples").join(name))
+    }
+
     /// A folder for stores, beside the program: where cargo builds there is a real file system.
     pub(crate) fn folder(&self) -> Result<tempfile::TempDir, String> {
         let beside = self.path.parent().unwrap_or(Path::new("."));
         let made = tempfile::Builder::new().prefix("kill9-").tempdir_in(beside);
         made.map_err(|e| format!("{}: no folder can be made here: {e}", beside.display()))
+    }
+
+    /// A folder that stays, in the one that cargo builds in.
+    pub(crate) fn cache(&self, name: &str) -> Result<PathBuf, String> {
+        let target = self.path.ancestors().nth(2).unwrap_or(Path::new("."));
+        let path = target.join(name);
+        #[expect(clippy::disallowed_methods, reason = "a folder for a check, off every shard")]
+        std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
     }
 
     /// Starts it. What it says on standard error is ours to say too.
@@ -121,18 +156,10 @@ impl Program {
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        let what = arguments
-            .first()
-            .map_or_else(String::new, |name| name.as_ref().to_string_lossy().into_owned());
-        let mut child = command
-            .spawn()
-            .map_err(|e| format!("{}: it cannot be started: {e}", self.path.display()))?;
-        let stdout = child.stdout.take().ok_or("a child without its standard output")?;
-        Ok(Process {
-            child,
-            pipe: Pipe::new(stdout),
-            what,
-        })
+        let what = arguments.first().map_or_else(String::new, |name| {
+            format!("scrollback {}", name.as_ref().to_string_lossy())
+        });
+        Process::start(command, what)
     }
 
     /// Runs it to its good end and gives each line to `each`.
@@ -153,11 +180,25 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Starts `command`, whose output is piped; `what` is its name where something is wrong with it.
+    pub(crate) fn start(mut command: Command, what: String) -> Result<Self, String> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{what} ({}) cannot be started: {e}", command.get_program().display()))?;
+        let stdout = child.stdout.take().ok_or("a child without its standard output")?;
+        Ok(Self {
+            child,
+            pipe: Pipe::new(stdout),
+            what,
+        })
+    }
+
     /// Reads what it says, waiting at most `wait`; false at the end.
     pub(crate) fn fill(&mut self, wait: Duration) -> Result<bool, String> {
         self.pipe
             .fill(wait)
-            .map_err(|e| format!("the pipe from scrollback {}: {e}", self.what))
+            .map_err(|e| format!("the pipe from {}: {e}", self.what))
     }
 
     /// The next whole line.
@@ -169,7 +210,7 @@ impl Process {
     pub(crate) fn say(&mut self, line: &str) -> Result<(), String> {
         let what = &self.what;
         let input = self.child.stdin.as_mut().ok_or("a child that does not listen")?;
-        writeln!(input, "{line}").map_err(|e| format!("scrollback {what} does not listen: {e}"))
+        writeln!(input, "{line}").map_err(|e| format!("{what} does not listen: {e}"))
     }
 
     /// Says nothing more to it, waits for its good end, and gives each line to `each`.
@@ -187,14 +228,14 @@ impl Process {
             }
             if heard.elapsed() > SILENCE_MAX {
                 let (what, threads) = (&self.what, self.threads());
-                return Err(format!("scrollback {what} does not end; its threads:\n{threads}"));
+                return Err(format!("{what} does not end; its threads:\n{threads}"));
             }
         }
         let (status, what) = (self.end()?, &self.what);
         if status.success() {
             Ok(())
         } else {
-            Err(format!("scrollback {what} ended with {status}"))
+            Err(format!("{what} ended with {status}"))
         }
     }
 
@@ -210,6 +251,36 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to end, with SIGTERM, and waits for its good end.
+    pub(crate) fn terminate(self) -> Result<(), String> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        match status {
+            Ok(status) if status.success() => self.hear_out(|_| Ok(())),
+            Ok(status) => Err(format!("kill -TERM {pid} ended with {status}")),
+            Err(e) => Err(format!("kill does not start: {e}")),
+        }
+    }
+
+    /// The status with which it ended, if it has ended by itself within `wait`.
+    pub(crate) fn ended_within(&mut self, wait: Duration) -> Result<Option<ExitStatus>, String> {
+        let clock = Stopwatch::start();
+        while self.fill(Duration::from_millis(50))? {
+            if clock.elapsed() > wait {
+                return Ok(None);
+            }
+        }
+        // Its output has ended: so has it, or it does at once.
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ok(Some(status)),
+                Ok(None) if clock.elapsed() > wait => return Ok(None),
+                Ok(None) => self.listen(Duration::from_millis(5))?,
+                Err(e) => return Err(format!("the end of {}: {e}", self.what)),
+            }
+        }
+    }
+
     /// Sends SIGKILL, reads what it had still said, and tells whether that was what ended it.
     pub(crate) fn kill(&mut self) -> Result<bool, String> {
         // Fails only if it has ended already, which the status tells.
@@ -217,17 +288,14 @@ impl Process {
         let clock = Stopwatch::start();
         while self.fill(Duration::from_millis(100))? {
             if clock.elapsed() > SILENCE_MAX {
-                return Err(format!("scrollback {} does not die", self.what));
+                return Err(format!("{} does not die", self.what));
             }
         }
         let status = self.end()?;
         match status.signal() {
             Some(SIGKILL) => Ok(true),
             _ if status.success() => Ok(false),
-            _ => Err(format!(
-                "scrollback {} ended with {status} before it was killed",
-                self.what
-            )),
+            _ => Err(format!("{} ended with {status} before it was killed", self.what)),
         }
     }
 
@@ -260,9 +328,7 @@ impl Process {
     }
 
     fn end(&mut self) -> Result<ExitStatus, String> {
-        self.child
-            .wait()
-            .map_err(|e| format!("the end of scrollback {}: {e}", self.what))
+        self.child.wait().map_err(|e| format!("the end of {}: {e}", self.what))
     }
 }
 
