@@ -546,6 +546,37 @@ pub enum Bench {
     Buckets(BenchBuckets),
     /// Weeks of a skewed load in minutes: what is written and kept on disk for it, by cause, and a plot of it.
     Compaction(BenchCompaction),
+    /// Prepared inserts and pages over the Cassandra protocol: a server in a process of its own, and a client of raw frames.
+    Cql(BenchCql),
+}
+
+/// `bench cql`
+#[derive(Args, Debug)]
+pub struct BenchCql {
+    /// A directory for the server's store, empty or not there; without it a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Shards of the server.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: u16,
+    /// Connections.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub connections: u32,
+    /// Requests of each connection that are under way at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub in_flight: u32,
+    /// Bytes of a message's content.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub content_bytes: u32,
+    /// Seconds of each part.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub seconds: u32,
+    /// Connections that say nothing, for what one costs.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub idle_connections: u32,
+    /// Writes and pages of the embedded engine, for comparison.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub embedded: u64,
 }
 
 /// What all workloads take.

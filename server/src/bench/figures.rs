@@ -45,6 +45,14 @@ impl Figures {
         Figures(map)
     }
 
+    /// Of a workload that has settings of its own.
+    pub fn named(workload: &str, shards: u16) -> Figures {
+        let mut figures = Figures(Map::new());
+        figures.put("workload", workload);
+        figures.put("shards", shards);
+        figures
+    }
+
     /// One more.
     pub fn put(&mut self, name: &str, value: impl Into<Value>) {
         self.0.insert(name.to_owned(), value.into());

@@ -8,6 +8,7 @@
 
 mod buckets;
 mod compaction;
+mod cql;
 mod crowd;
 mod deleted;
 mod figures;
@@ -35,5 +36,6 @@ pub fn run(bench: cli::Bench, format: Format) -> Done {
         cli::Bench::Reshard(args) => reshard::run(args, format),
         cli::Bench::Buckets(args) => buckets::run(args, format),
         cli::Bench::Compaction(args) => compaction::run(args, format),
+        cli::Bench::Cql(args) => cql::run(&args, format),
     }
 }
