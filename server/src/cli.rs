@@ -107,44 +107,100 @@ impl Data {
 ///
 ///   scrollback serve --data ./chat
 ///   cqlsh 127.0.0.1 9042
+///
+/// What is given here wins over the environment, and that over the table [server] of --config FILE, which has the same names with _
+/// for -. Logs go to standard error: SCROLLBACK_LOG=info, and SCROLLBACK_LOG_FORMAT=json for one object a line.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Serve {
     #[command(flatten)]
     pub data: Data,
+    #[command(flatten)]
+    pub settings: ServeSettings,
+}
+
+/// Settings of a server.
+#[derive(Args, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
     /// Where clients connect. Only addresses of this machine's loopback are taken, because there is no authentication yet.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9042")]
-    pub listen: std::net::SocketAddr,
+    /// Default: 127.0.0.1:9042.
+    #[arg(long, value_name = "ADDR:PORT", env = "SCROLLBACK_LISTEN")]
+    pub listen: Option<std::net::SocketAddr>,
     /// The port whose connections are placed on the shard `client port modulo shards`, for shard-aware drivers; 0: none.
-    #[arg(long, value_name = "PORT", default_value_t = 19042)]
-    pub shard_aware_port: u16,
-    /// The cluster's name.
-    #[arg(long, value_name = "NAME", default_value = "Scrollback")]
-    pub cluster_name: String,
-    /// The name of this node's data center.
-    #[arg(long, value_name = "NAME", default_value = "datacenter1")]
-    pub datacenter: String,
+    /// Default: 19042.
+    #[arg(long, value_name = "PORT", env = "SCROLLBACK_SHARD_AWARE_PORT")]
+    pub shard_aware_port: Option<u16>,
+    /// The cluster's name. Default: Scrollback.
+    #[arg(long, value_name = "NAME", env = "SCROLLBACK_CLUSTER_NAME")]
+    pub cluster_name: Option<String>,
+    /// The name of this node's data center. Default: datacenter1.
+    #[arg(long, value_name = "NAME", env = "SCROLLBACK_DATACENTER")]
+    pub datacenter: Option<String>,
     /// Names of other data centers that keyspaces may be replicated to.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    pub other_datacenters: Vec<String>,
-    /// The name of this node's rack.
-    #[arg(long, value_name = "NAME", default_value = "rack1")]
-    pub rack: String,
-    /// The longest frame that is taken.
-    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
-    pub frame_bytes_max: Size,
-    /// Connections of each shard; further ones are closed at once.
-    #[arg(long, value_name = "N", default_value_t = 25_000)]
-    pub connections_max: usize,
-    /// Requests of one connection that are under way at once; further ones wait in its socket.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub requests_max: usize,
-    /// Seconds that a connection has to begin its session, and to send the rest of a frame that has begun.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub startup_timeout: u64,
-    /// Seconds that a connection may say nothing; 0: for ever.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub idle_timeout: u64,
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "SCROLLBACK_OTHER_DATACENTERS")]
+    pub other_datacenters: Option<Vec<String>>,
+    /// The name of this node's rack. Default: rack1.
+    #[arg(long, value_name = "NAME", env = "SCROLLBACK_RACK")]
+    pub rack: Option<String>,
+    /// The longest frame that is taken, header included. Default: 16MiB.
+    #[arg(long, value_name = "SIZE", env = "SCROLLBACK_FRAME_BYTES_MAX")]
+    #[serde(deserialize_with = "size")]
+    pub frame_bytes_max: Option<Size>,
+    /// Connections of each shard; further ones are closed at once. Default: 25000.
+    #[arg(long, value_name = "N", env = "SCROLLBACK_CONNECTIONS_MAX")]
+    pub connections_max: Option<usize>,
+    /// Requests of one connection that are under way at once; further ones wait in its socket. Default: 1024.
+    #[arg(long, value_name = "N", env = "SCROLLBACK_REQUESTS_MAX", value_parser = at_least_one)]
+    pub requests_max: Option<usize>,
+    /// Seconds that a connection has to begin its session, and to send the rest of a frame that has begun. Default: 10.
+    #[arg(long, value_name = "SECONDS", env = "SCROLLBACK_STARTUP_TIMEOUT")]
+    pub startup_timeout: Option<u64>,
+    /// Seconds that a connection may say nothing; 0, the default: for ever.
+    #[arg(long, value_name = "SECONDS", env = "SCROLLBACK_IDLE_TIMEOUT")]
+    pub idle_timeout: Option<u64>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// A size as configuration files have it: bytes, or a text as "16MiB".
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Size>, D::Error> {
+    use serde::Deserialize;
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Bytes(u64),
+        Text(String),
+    }
+    match Said::deserialize(deserializer)? {
+        Said::Bytes(bytes) => Ok(Some(Size(bytes))),
+        Said::Text(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+impl ServeSettings {
+    /// These, and where they say nothing those.
+    pub fn or(self, other: ServeSettings) -> ServeSettings {
+        ServeSettings {
+            listen: self.listen.or(other.listen),
+            shard_aware_port: self.shard_aware_port.or(other.shard_aware_port),
+            cluster_name: self.cluster_name.or(other.cluster_name),
+            datacenter: self.datacenter.or(other.datacenter),
+            other_datacenters: self.other_datacenters.or(other.other_datacenters),
+            rack: self.rack.or(other.rack),
+            frame_bytes_max: self.frame_bytes_max.or(other.frame_bytes_max),
+            connections_max: self.connections_max.or(other.connections_max),
+            requests_max: self.requests_max.or(other.requests_max),
+            startup_timeout: self.startup_timeout.or(other.startup_timeout),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
+        }
+    }
 }
 
 /// Import chat history from a file of JSON lines, plain or gzip.

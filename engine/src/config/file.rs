@@ -6,16 +6,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 /// No configuration file is longer, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A table of whoever serves the store, which has settings of its own.
+const SERVER: &str = "server";
 /// The setting that is no field with a default.
 const DIR: &str = "dir";
 
 impl Config {
     /// Reads a configuration: TOML with the fields of this type under their names, `dir` at least. Sizes are numbers of bytes or
-    /// texts as `"64MiB"`, times are texts as `"10s"`. The other settings have their defaults.
+    /// texts as `"64MiB"`, times are texts as `"10s"`. The other settings have their defaults. A table `[server]` is passed over: it is
+    /// for whoever serves the store.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the line and what is wrong there: a field that does not exist, with the name that is nearest to it;
@@ -65,6 +68,9 @@ fn parse(text: &str, dir: Option<&Path>) -> std::result::Result<Config, String> 
     let mut config = Config::new(dir.unwrap_or(Path::new("")));
     for (name, said) in table.get_ref() {
         let (line, name) = (line_of(name.span().start), name.get_ref().as_ref());
+        if name == SERVER && matches!(said.get_ref(), DeValue::Table(_)) {
+            continue;
+        }
         let read = match said.get_ref().as_str() {
             Some(path) if name == DIR => {
                 config.dir = path.into();
@@ -181,6 +187,14 @@ mod tests {
             .collect();
         let again = format!("dir = '/store'\n{}", written.join("\n"));
         assert_eq!(Config::from_toml(&again).expect("read"), config);
+    }
+
+    #[test]
+    fn what_is_said_to_a_server_is_passed_over() {
+        let config = Config::from_toml("dir = 'x'\n[server]\nlisten = '127.0.0.1:9042'").expect("read");
+        assert_eq!(config, Config::new("x"));
+        let told = Config::from_toml("dir = 'x'\nserver = 1").expect_err("no table").to_string();
+        assert!(told.contains("line 2: there is no setting \"server\""), "{told}");
     }
 
     #[test]
