@@ -77,17 +77,31 @@ impl Shard {
     pub async fn timestamps(self: &Rc<Self>, count: u32) -> Result<i64> {
         assert!((1..=1_000_000).contains(&count), "{count} timestamps at once");
         loop {
-            let first = runtime::time::unix_micros().max(self.clock.last() + 1);
-            let last = first + i64::from(count) - 1;
-            if last <= self.clock.bound.get() {
-                if last + ENOUGH > self.clock.bound.get() {
-                    self.raise_bound_soon(last + ENOUGH);
-                }
-                self.clock.last.set(last);
-                return Ok(first);
-            }
-            self.raise_bound(last).await?;
+            match self.next_timestamps(count) {
+                Ok(first) => return Ok(first),
+                Err(last) => self.raise_bound(last).await?,
+            };
         }
+    }
+
+    /// As [`timestamp`](Self::timestamp), if one can be given at once; it nearly always can.
+    #[must_use]
+    pub fn timestamp_at_once(self: &Rc<Self>) -> Option<i64> {
+        self.next_timestamps(1).ok()
+    }
+
+    /// The first of `count` timestamps; or, if the bound does not allow them, the last of them.
+    fn next_timestamps(self: &Rc<Self>, count: u32) -> std::result::Result<i64, i64> {
+        let first = runtime::time::unix_micros().max(self.clock.last() + 1);
+        let last = first + i64::from(count) - 1;
+        if last > self.clock.bound.get() {
+            return Err(last);
+        }
+        if last + ENOUGH > self.clock.bound.get() {
+            self.raise_bound_soon(last + ENOUGH);
+        }
+        self.clock.last.set(last);
+        Ok(first)
     }
 
     /// The last timestamp that the shard has given; if none yet, one that is not before any that the store gave earlier.
