@@ -34,14 +34,25 @@ impl Reader<'_> {
 /// # Errors
 /// [`ModelError::Corrupt`] if the bytes are not one; `input` is then as it was.
 pub(crate) fn decode_component(ty: &CqlType, descending: bool, input: &mut &[u8]) -> Result<Vec<u8>, ModelError> {
+    let mut value = Vec::new();
+    decode_component_into(ty, descending, input, &mut value)?;
+    Ok(value)
+}
+
+/// As [`decode_component`], at the end of `out` (which may have grown after an error).
+pub(crate) fn decode_component_into(
+    ty: &CqlType,
+    descending: bool,
+    input: &mut &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ModelError> {
     let mut reader = Reader {
         rest: input,
         mask: if descending { 0xff } else { 0 },
     };
-    let mut value = Vec::new();
-    component(ty, &mut reader, &mut value).ok_or(ModelError::corrupt("clustering component"))?;
+    component(ty, &mut reader, out).ok_or(ModelError::corrupt("clustering component"))?;
     *input = reader.rest;
-    Ok(value)
+    Ok(())
 }
 
 pub(crate) fn decode_path(ty: &CqlType, mut path: &[u8]) -> Result<Vec<u8>, ModelError> {

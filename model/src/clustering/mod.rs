@@ -25,7 +25,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decode::{decode_component, decode_path};
+pub(crate) use decode::{decode_component, decode_component_into, decode_path};
 pub(crate) use encode::encode_component;
 
 /// Null: a field of a tuple or user-defined type. No clustering column holds it itself.

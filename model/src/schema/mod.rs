@@ -19,7 +19,7 @@ pub use keyspace::{Keyspace, TypeAlteration};
 
 use std::collections::BTreeMap;
 
-use crate::clustering::{decode_component, encode_component};
+use crate::clustering::{decode_component, decode_component_into, encode_component};
 use crate::{ColumnId, CqlType, ModelError, RowRef, TTL_MAX, TableId};
 
 /// The most bytes of a partition key, and of each clustering value.
@@ -423,7 +423,38 @@ impl Schema {
     /// # Errors
     /// [`ModelError::Corrupt`] if the bytes are no clustering key of this table.
     pub fn clustering_values(&self, clustering: &[u8], row: RowRef<'_>) -> Result<Vec<Vec<u8>>, ModelError> {
-        let mut values = self.decode_clustering(clustering)?;
+        let mut values = Vec::new();
+        self.put_clustering_values(clustering, row, &mut values)?;
+        Ok(values)
+    }
+
+    /// As [`clustering_values`](Self::clustering_values), in place of what is in `values`, whose memory is used again.
+    ///
+    /// # Errors
+    /// As there; `values` then has anything.
+    pub fn put_clustering_values(
+        &self,
+        clustering: &[u8],
+        row: RowRef<'_>,
+        values: &mut Vec<Vec<u8>>,
+    ) -> Result<(), ModelError> {
+        let mut rest = clustering;
+        let mut count = 0;
+        for column in &self.clustering {
+            if rest.is_empty() {
+                break;
+            }
+            if values.len() == count {
+                values.push(Vec::new());
+            }
+            values[count].clear();
+            decode_component_into(&column.column.ty, column.descending, &mut rest, &mut values[count])?;
+            count += 1;
+        }
+        if !rest.is_empty() {
+            return Err(ModelError::corrupt("bytes after the clustering key"));
+        }
+        values.truncate(count);
         for (at, (value, column)) in (0..).zip(values.iter_mut().zip(&self.clustering)) {
             if !column.column.ty.has_forms() {
                 continue;
@@ -436,7 +467,7 @@ impl Schema {
                 *value = form.to_vec();
             }
         }
-        Ok(values)
+        Ok(())
     }
 
     /// The values in a position, and whether it lies after everything that begins with them.
