@@ -138,7 +138,12 @@ pub struct ServeSettings {
     #[arg(long, value_name = "NAME", env = "SCROLLBACK_DATACENTER")]
     pub datacenter: Option<String>,
     /// Names of other data centers that keyspaces may be replicated to.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "SCROLLBACK_OTHER_DATACENTERS")]
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        env = "SCROLLBACK_OTHER_DATACENTERS"
+    )]
     pub other_datacenters: Option<Vec<String>>,
     /// The name of this node's rack. Default: rack1.
     #[arg(long, value_name = "NAME", env = "SCROLLBACK_RACK")]

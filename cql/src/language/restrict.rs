@@ -12,6 +12,7 @@ use super::filter::{Filter, Test};
 use super::syntax::ast::{InValues, Operator, Relation, Term};
 use super::values::{Evaluated, Execution};
 use model::{CqlType, Schema, Slice, Token};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -685,6 +686,9 @@ impl Partitions {
         let Partitions::Keys(columns) = self else {
             return Ok(None);
         };
+        if let Some(key) = one_key(columns, schema, execution)? {
+            return Ok(Some(vec![key]));
+        }
         let mut parts: Vec<Vec<Cow<'_, [u8]>>> = Vec::with_capacity(columns.len());
         for (one_of, column) in columns.iter().zip(&schema.partition_key) {
             let mut values = one_of.values(execution, &column.name)?;
@@ -712,6 +716,17 @@ impl Partitions {
     pub fn is_in(&self) -> bool {
         matches!(self, Partitions::Keys(columns) if columns.iter().any(OneOf::is_in))
     }
+}
+
+/// The key, if each of its columns equals one value.
+fn one_key(columns: &[OneOf], schema: &Schema, execution: &Execution<'_>) -> Result<Option<Vec<u8>>> {
+    let mut values: SmallVec<[Cow<'_, [u8]>; 4]> = SmallVec::new();
+    for (one_of, column) in columns.iter().zip(&schema.partition_key) {
+        let OneOf::Eq(expr) = one_of else { return Ok(None) };
+        values.push(not_null(expr, execution, &column.name)?);
+    }
+    let values: SmallVec<[&[u8]; 4]> = values.iter().map(|value| &**value).collect();
+    schema.partition_key_bytes(&values).map(Some).map_err(key_error)
 }
 
 fn too_many() -> Error {

@@ -208,6 +208,27 @@ impl Select {
         self.columns.iter().any(ResultColumn::is_aggregate)
     }
 
+    /// Whether clustering columns are selected or looked at.
+    #[must_use]
+    pub fn shows_clustering(&self) -> bool {
+        let is_clustering = |place: Place| matches!(place, Place::Clustering(_));
+        let mut selected = Vec::new();
+        for column in &self.columns {
+            match &column.selected {
+                // Nearly always; and without a list of them.
+                Selected::Column(column) if is_clustering(column.place) => return true,
+                Selected::Column(_) => {}
+                other => places(other, &mut selected),
+            }
+        }
+        selected.iter().any(|(place, _)| is_clustering(*place))
+            || self
+                .restrictions
+                .filters
+                .iter()
+                .any(|filter| is_clustering(filter.column.place))
+    }
+
     /// Whether a partition that has a static row and no other is given as one row: only where whole partitions are asked for.
     #[must_use]
     pub fn gives_statics_alone(&self) -> bool {

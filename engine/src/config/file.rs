@@ -193,7 +193,9 @@ mod tests {
     fn what_is_said_to_a_server_is_passed_over() {
         let config = Config::from_toml("dir = 'x'\n[server]\nlisten = '127.0.0.1:9042'").expect("read");
         assert_eq!(config, Config::new("x"));
-        let told = Config::from_toml("dir = 'x'\nserver = 1").expect_err("no table").to_string();
+        let told = Config::from_toml("dir = 'x'\nserver = 1")
+            .expect_err("no table")
+            .to_string();
         assert!(told.contains("line 2: there is no setting \"server\""), "{told}");
     }
 

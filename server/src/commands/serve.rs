@@ -56,7 +56,9 @@ fn of_file(data: &Data) -> Done<ServeSettings> {
         #[serde(default)]
         server: ServeSettings,
     }
-    let Some(path) = &data.config else { return Ok(ServeSettings::default()) };
+    let Some(path) = &data.config else {
+        return Ok(ServeSettings::default());
+    };
     #[expect(clippy::disallowed_methods, reason = "on the main thread, before there are shards")]
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, "cannot be read", error))?;
     let file: Result<File, _> = toml::from_str(&text);
@@ -101,7 +103,9 @@ async fn serve(
     let default = Limits::default();
     let seconds = |said: Option<u64>, default: Duration| said.map_or(default, Duration::from_secs);
     let limits = Limits {
-        frame_bytes: settings.frame_bytes_max.map_or(default.frame_bytes, |size| size.as_usize()),
+        frame_bytes: settings
+            .frame_bytes_max
+            .map_or(default.frame_bytes, |size| size.as_usize()),
         connections: settings.connections_max.unwrap_or(default.connections),
         requests: settings.requests_max.unwrap_or(default.requests).max(1),
         startup: seconds(settings.startup_timeout, default.startup),
@@ -111,7 +115,10 @@ async fn serve(
     listening.map_err(|what| Failure::new(format_args!("{what}")))?;
     println!("listening on {listen} with {} shards", store.shards());
     let signal = signals.forever().next();
-    tracing::info!(?signal, "requests that were taken are answered, then the store is closed");
+    tracing::info!(
+        ?signal,
+        "requests that were taken are answered, then the store is closed"
+    );
     protocol::drain(store, &node).await?;
     Ok(())
 }

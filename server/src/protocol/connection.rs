@@ -160,6 +160,13 @@ impl Connection {
         self.outbox.filled.notify_all();
     }
 
+    /// A request is answered.
+    fn end(&self, connections: &Connections, answer: &[u8]) {
+        self.put(connections, answer);
+        self.requests.set(self.requests.get() - 1);
+        self.idle.notify_all();
+    }
+
     fn sent(&self, connections: &Connections, bytes: usize) {
         self.outbox.waiting.set(self.outbox.waiting.get() - bytes);
         connections.waiting_bytes.set(connections.waiting_bytes.get() - bytes);
@@ -335,13 +342,19 @@ fn begin(
 ) {
     connection.requests.set(connection.requests.get() + 1);
     let (session, connection, connections) = (Rc::clone(session), Rc::clone(connection), Rc::clone(connections));
+    if let Some(write) = session.begin_write(&header, body) {
+        let write = async move {
+            let mut answer = Vec::new();
+            session.end_write(header.stream, write, &mut answer).await;
+            connection.end(&connections, &answer);
+        };
+        return drop(runtime::spawn(TaskClass::Request, "a write", write));
+    }
     let body = body.to_vec();
     let request = async move {
         let mut answer = Vec::new();
         session.answer(&header, &body, limit, &mut answer).await;
-        connection.put(&connections, &answer);
-        connection.requests.set(connection.requests.get() - 1);
-        connection.idle.notify_all();
+        connection.end(&connections, &answer);
     };
     drop(runtime::spawn(TaskClass::Request, "a request", request));
 }

@@ -8,7 +8,7 @@ use super::prepared::Statement;
 use super::system::System;
 use super::trace::Traces;
 use cql::frame::Events;
-use cql::language::Environment;
+use cql::language::{Environment, Modification, ddl};
 use engine::Shard;
 use messages::TableRole;
 use model::{MutationBuilder, RowBuilder, Schema};
@@ -105,6 +105,14 @@ impl Local {
             .as_ref()
             .and_then(|messages| messages.role_of(table.id));
         role == Some(TableRole::Kept)
+    }
+
+    /// Whether a modification depends on nothing but its values, and its table has no rules of its own.
+    pub(super) fn is_quick(&self, modification: &Modification) -> bool {
+        !modification.needs_read()
+            && modification.timeout.is_none()
+            && !ddl::is_system(&modification.table.keyspace)
+            && !self.is_of_messages(&modification.table)
     }
 
     /// Whether the messages need a table.

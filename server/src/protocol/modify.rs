@@ -204,12 +204,7 @@ pub(super) async fn apply_all(local: &Rc<Local>, mut mutations: Vec<Mutation>, w
     }
     match mutations.len() {
         0 => Ok(()),
-        1 => {
-            let mutation = mutations.pop().expect("there is one");
-            let owner = local.shard.owner(mutation.as_ref().token());
-            local.hops.set(local.hops.get() + u64::from(owner != local.shard.id()));
-            local.shard.apply(mutation).await.map_err(failed(write_type))
-        }
+        1 => apply_to_owner(local, mutations.pop().expect("there is one"), write_type).await,
         _ => {
             let apply = |mutation: Mutation| {
                 let shard = Rc::clone(&local.shard);
@@ -225,6 +220,17 @@ pub(super) async fn apply_all(local: &Rc<Local>, mut mutations: Vec<Mutation>, w
             first
         }
     }
+}
+
+/// Applies the mutation of a single statement on a table that has no rules of its own.
+pub(super) async fn apply_one(local: &Local, mutation: Mutation) -> Done<()> {
+    apply_to_owner(local, mutation, WriteType::Simple).await
+}
+
+async fn apply_to_owner(local: &Local, mutation: Mutation, write_type: WriteType) -> Done<()> {
+    let owner = local.shard.owner(mutation.as_ref().token());
+    local.hops.set(local.hops.get() + u64::from(owner != local.shard.id()));
+    local.shard.apply(mutation).await.map_err(failed(write_type))
 }
 
 /// Rows of one partition as they were read.

@@ -24,10 +24,11 @@ pub(super) enum Chunk {
 }
 
 impl Chunk {
-    pub fn rows(&self) -> Box<dyn Iterator<Item = (&[u8], RowRef<'_>)> + '_> {
+    /// The row at `index`.
+    pub fn row(&self, index: usize) -> Option<(&[u8], RowRef<'_>)> {
         match self {
-            Chunk::Page(page) => Box::new(page.rows()),
-            Chunk::Own { rows, .. } => Box::new(rows.iter().map(|(key, row)| (key.as_slice(), RowRef::trusted(row)))),
+            Chunk::Page(page) => page.row(index),
+            Chunk::Own { rows, .. } => rows.get(index).map(|(key, row)| (key.as_slice(), RowRef::trusted(row))),
         }
     }
 

@@ -461,7 +461,7 @@ async fn walk(
                 .unwrap_or_else(|| RowRef::EMPTY.bytes().to_vec());
             let statics = RowRef::trusted(&statics);
             if select.distinct {
-                let exists = chunk.rows().next().is_some() || partition.statics.is_some();
+                let exists = chunk.row(0).is_some() || partition.statics.is_some();
                 if exists {
                     let view = RowView {
                         key: &parts,
@@ -557,11 +557,19 @@ async fn rows_of(
     since_breath: &mut usize,
 ) -> Done<Option<RowsEnd>> {
     let table = &query.select.table;
-    for (clustering, row) in chunk.rows() {
+    let shows_clustering = query.select.shows_clustering();
+    let mut values = Vec::new();
+    let mut at = 0;
+    while let Some((clustering, row)) = chunk.row(at) {
+        at += 1;
         if *remaining == Some(0) || partition.remaining == Some(0) {
             return Ok(Some(RowsEnd::Partition));
         }
-        let values = values_of(table, clustering, row)?;
+        if shows_clustering {
+            table
+                .put_clustering_values(clustering, row, &mut values)
+                .map_err(cql::language::Error::from)?;
+        }
         let view = RowView {
             key: parts,
             clustering: &values,

@@ -14,12 +14,13 @@ use super::trace::{Step, Trace};
 use super::values::Values;
 use super::{describe, schema};
 use cql::frame::{
-    BatchStatement, BatchType, Column, Compressor, Consistency, ErrorBody, Header, LZ4, Metadata, Parameters, Prepared,
-    Reply, Request, SchemaChange, Startup, Value, add_warnings,
+    BatchStatement, BatchType, Column, Compressor, Consistency, ErrorBody, Header, LZ4, Metadata, Opcode, Parameters,
+    Prepared, Reply, Request, SchemaChange, Startup, Value, add_warnings,
 };
 use cql::language::syntax::ast::BatchKind;
 use cql::language::{Environment, Execution, Marker, Statement as Checked, ddl};
-use model::CqlType;
+use model::{CqlType, Mutation};
+use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -113,8 +114,65 @@ impl Session {
             Ok(request) => self.execute(header, &request, out).await,
             Err(error) => Reply::to(header.stream).refuse(out, &error),
         }
-        let is_startup = header.opcode == cql::frame::Opcode::Startup;
+        let is_startup = header.opcode == Opcode::Startup;
         if self.lz4.get() && !is_startup {
+            self.compressor.borrow_mut().compress(out, start);
+        }
+    }
+
+    /// A prepared write of one partition that depends on nothing, made into its mutation where it lies, without a task and without a copy
+    /// of its body. `None`: it goes the long way, where what is wrong with it is told.
+    pub(super) fn begin_write(&self, header: &Header, body: &[u8]) -> Option<(Mutation, Consistency)> {
+        let plain = header.opcode == Opcode::Execute && !header.flags.compressed() && !header.flags.tracing();
+        if !plain || !self.started.get() {
+            return None;
+        }
+        let Ok(Request::Execute { id, parameters }) = Request::parse(header, body) else {
+            return None;
+        };
+        let local = &self.local;
+        let statement = local.statement(id).ok()?;
+        let Checked::Modify(modification) = &statement.prepared.statement else {
+            return None;
+        };
+        let values = &parameters.values;
+        if !local.is_quick(modification) || values.is_named() || values.len() != statement.prepared.markers.len() {
+            return None;
+        }
+        check_serial(parameters.serial_consistency).ok()?;
+        let values: SmallVec<[Value<'_>; 16]> = values.iter().map(|(_, value)| value).collect();
+        let environment: &Local = local;
+        let write = modification
+            .bind(Execution {
+                values: &values,
+                environment,
+            })
+            .ok()?;
+        let [key] = write.keys() else { return None };
+        let timestamp = match write.timestamp.or(parameters.timestamp) {
+            Some(timestamp) => timestamp,
+            None if local.shard.owner(model::token_of(key)) == local.shard.id() => local.shard.timestamp_at_once()?,
+            None => return None,
+        };
+        let mutation = modify::mutation_of(local, &write, key, timestamp).ok()??;
+        local.requests.set(local.requests.get() + 1);
+        Some((mutation, parameters.consistency))
+    }
+
+    /// Applies what [`begin_write`](Self::begin_write) has made, and appends the answer to `out`.
+    pub(super) async fn end_write(
+        &self,
+        stream: i16,
+        (mutation, consistency): (Mutation, Consistency),
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
+        let reply = Reply::to(stream);
+        match modify::apply_one(&self.local, mutation).await {
+            Ok(()) => reply.void(out),
+            Err(failure) => failure.reply(&reply, consistency, out),
+        }
+        if self.lz4.get() {
             self.compressor.borrow_mut().compress(out, start);
         }
     }
