@@ -135,9 +135,9 @@ impl Local {
         let text = self.node.text_of(&id).ok_or_else(unprepared)?;
         let (keyspace, text) = &*text;
         match Statement::check(text, keyspace.as_deref(), &self.view(), id, epoch) {
-            Ok(statement) => Ok(self.keep(statement)),
-            // What it was about is gone: whoever prepares it again is told.
-            Err(_) => {
+            Ok(statement) if !self.node.forget_changed(&statement) => Ok(self.keep(statement)),
+            // What it was about is gone, or its rows are others: whoever prepares it again is told.
+            Ok(_) | Err(_) => {
                 self.statements.borrow_mut().remove(&id);
                 Err(unprepared())
             }

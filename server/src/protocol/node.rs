@@ -56,6 +56,8 @@ struct Texts {
     /// The result's columns of each statement as they were first, and whether they have been others since: whoever was told the first
     /// ones would misread rows without them.
     results: BTreeMap<StatementId, (u64, bool)>,
+    /// The result's columns that were told when the statement was prepared last.
+    told: BTreeMap<StatementId, u64>,
     by_age: BTreeMap<u64, StatementId>,
     next: u64,
     bytes: usize,
@@ -83,11 +85,22 @@ impl Node {
         hasher.digest128().to_be_bytes()
     }
 
-    /// Remembers a prepared text for all shards. False if another text has the same id, which nobody will see by chance.
-    pub(super) fn remember(&self, id: StatementId, keyspace: Option<&str>, text: &str) -> bool {
+    /// Remembers a prepared statement for all shards, and that its client is told the columns that it has now. False if another text
+    /// has the same id, which nobody will see by chance.
+    pub(super) fn remember(&self, statement: &Statement, keyspace: Option<&str>) -> bool {
+        let (id, text) = (statement.id, &*statement.text);
         let mut texts = self.texts.lock();
-        if let Some((present, _)) = texts.by_id.get(&id) {
-            return present.0.as_deref() == keyspace && present.1 == text;
+        let present = texts.by_id.get(&id);
+        let is_present = present.is_some();
+        if present.is_some_and(|(of, _)| of.0.as_deref() != keyspace || of.1 != text) {
+            return false;
+        }
+        let result = statement.result_hash;
+        let (first, changed) = texts.results.entry(id).or_insert((result, false));
+        *changed |= *first != result;
+        texts.told.insert(id, result);
+        if is_present {
+            return true;
         }
         let age = texts.next;
         texts.next += 1;
@@ -100,6 +113,7 @@ impl Node {
                 break;
             };
             texts.results.remove(&oldest);
+            texts.told.remove(&oldest);
             if let Some((gone, _)) = texts.by_id.remove(&oldest) {
                 texts.bytes -= gone.1.len();
             }
@@ -110,6 +124,23 @@ impl Node {
     /// The text of an id.
     pub(super) fn text_of(&self, id: &StatementId) -> Option<Text> {
         self.texts.lock().by_id.get(id).map(|(text, _)| Arc::clone(text))
+    }
+
+    /// Forgets a statement whose rows have other columns than were told, so that it is prepared again; false if they have not.
+    ///
+    /// Cassandra does so with all statements of a table that was altered, and there are drivers that never look at the columns that
+    /// come with rows.
+    pub(super) fn forget_changed(&self, statement: &Statement) -> bool {
+        let mut texts = self.texts.lock();
+        if texts.told.get(&statement.id) == Some(&statement.result_hash) {
+            return false;
+        }
+        texts.told.remove(&statement.id);
+        if let Some((gone, age)) = texts.by_id.remove(&statement.id) {
+            texts.by_age.remove(&age);
+            texts.bytes -= gone.1.len();
+        }
+        true
     }
 
     /// Whether the columns of a statement's rows have always been what they are.

@@ -336,7 +336,7 @@ impl Session {
     fn prepare(&self, text: &str, stream: i16, tracing: Option<Uuid>, out: &mut Vec<u8>) -> Done<()> {
         let keyspace = self.in_use();
         let statement = self.check(text, keyspace.as_deref())?;
-        if !self.local.node.remember(statement.id, keyspace.as_deref(), text) {
+        if !self.local.node.remember(&statement, keyspace.as_deref()) {
             return Err(Failure::invalid(
                 "another statement has the same id; add a blank to one of them",
             ));
