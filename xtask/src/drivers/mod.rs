@@ -56,6 +56,17 @@ const CLIENTS: &[(&str, Language)] = &[
     ("python-scylla", Language::Python),
     ("rust-scylla", Language::Rust),
     ("node", Language::Node),
+    ("go", Language::Go),
+    ("java", Language::Java),
+];
+
+/// An example that checks itself, with a server of its own: it is about data centers of certain names.
+const ARTICLES: &str = "node-articles";
+const ARTICLES_TOPOLOGY: &[&str] = &[
+    "--datacenter",
+    "us-east-1a",
+    "--other-datacenters",
+    "us-east-1b,us-east-1c",
 ];
 
 /// What was run.
@@ -98,40 +109,53 @@ fn run_all(options: &Options, counts: &mut Counts) -> Result<(), String> {
         None => Program::build()?,
     };
     let cache = program.cache("drivers")?;
+    let is_wanted = |language: Language| options.only.is_empty() || options.only.contains(&language);
     let mut server = Server::start(&program, &[])?;
-    for (name, language) in CLIENTS {
-        if !options.only.is_empty() && !options.only.contains(language) {
-            continue;
-        }
-        eprintln!("{name}");
+    for (name, language) in CLIENTS.iter().filter(|(_, language)| is_wanted(*language)) {
         let folder = workspace::root().join("drivers").join(name);
-        let command = match install(*language, &program, options.program.is_some(), &folder, &cache) {
-            Ok(Installed::Ready(command)) => command,
-            Ok(Installed::Missing(why)) => {
-                eprintln!("{name}: skipped: {why}");
-                counts.skipped.push(format!("{name}: {why}"));
-                continue;
-            }
-            Err(why) => {
-                eprintln!("{name}: FAILED: {why}");
-                counts.failed += 1;
-                continue;
-            }
-        };
-        let clock = Stopwatch::start();
-        match client(name, command, &mut server, &program, counts) {
-            Ok(checks) => {
-                eprintln!("{name}: {checks} checks, {:.1} s", clock.elapsed().as_secs_f64());
-                counts.passed += 1;
-                counts.checks += checks;
-            }
-            Err(why) => {
-                eprintln!("{name}: FAILED: {why}");
-                counts.failed += 1;
-            }
+        let command = install(*language, &program, options.program.is_some(), &folder, &cache);
+        of_client(name, command, &mut server, &program, counts);
+    }
+    server.end()?;
+    if is_wanted(Language::Node) {
+        let folder = workspace::root().join("examples").join(ARTICLES);
+        let command = install::node(&folder, &folder.join("check.js"), &cache);
+        let mut server = Server::start(&program, ARTICLES_TOPOLOGY)?;
+        of_client(ARTICLES, command, &mut server, &program, counts);
+        server.end()?;
+    }
+    Ok(())
+}
+
+/// Runs one client, if it could be installed, and counts it.
+fn of_client(
+    name: &str,
+    command: Result<Installed, String>,
+    server: &mut Server,
+    program: &Program,
+    counts: &mut Counts,
+) {
+    let clock = Stopwatch::start();
+    let checks = match command {
+        Ok(Installed::Ready(command)) => client(name, command, server, program, counts),
+        Ok(Installed::Missing(why)) => {
+            eprintln!("{name}: SKIPPED: {why}");
+            counts.skipped.push(format!("{name}: {why}"));
+            return;
+        }
+        Err(why) => Err(why),
+    };
+    match checks {
+        Ok(checks) => {
+            eprintln!("{name}: {checks} checks, {:.1} s", clock.elapsed().as_secs_f64());
+            counts.passed += 1;
+            counts.checks += checks;
+        }
+        Err(why) => {
+            eprintln!("{name}: FAILED: {why}");
+            counts.failed += 1;
         }
     }
-    server.end()
 }
 
 fn install(
