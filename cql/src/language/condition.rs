@@ -96,7 +96,8 @@ fn check_one(condition: &ast::Condition, table: &Schema, checker: &mut Checker<'
             (Of::Element(key), of, format!("value({name})"))
         }
         ConditionOf::Field(field) => {
-            let (at, of) = modify::field_at(&name, column.ty.unfrozen(), field)?;
+            let wrong = |_: &str| format!("Invalid field access syntax for non-UDT column {name}");
+            let (at, of) = modify::field_at(&name, column.ty.unfrozen(), field, wrong)?;
             (Of::Field(at), of, format!("{name}.{field}"))
         }
     };

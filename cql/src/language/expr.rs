@@ -4,6 +4,7 @@ use super::catalog::Catalog;
 use super::error::{Error, Result};
 use super::functions::{self, Signature};
 use super::literal;
+use super::selection::term_text;
 use super::syntax::ast::{Constant, Term};
 use super::types::{self, text_of};
 use super::values::{Evaluated, Execution};
@@ -112,15 +113,16 @@ impl<'c> Checker<'c> {
                 let bytes = literal::encode(constant, ty, name)?;
                 Ok(Expr::Constant(bytes.into()))
             }
-            (Term::Cast(to, term), _) => {
+            (Term::Cast(to, inner), _) => {
                 let to = types::resolve(to, self.keyspace, self.catalog)?;
                 if !assignable(&to, ty) {
                     return Err(Error::invalid(format!(
                         "Cannot assign value {} to {name} of type {}",
-                        "of a cast",
+                        term_text(term),
                         text_of(ty)
                     )));
                 }
+                let term = inner;
                 self.term(term, &Receiver::new(name.clone(), &to))
             }
             (Term::Call(function, arguments), _) => self.call(function, arguments, receiver),

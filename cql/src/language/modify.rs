@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::expr::{Checker, Expr, Receiver, elements_of, fields_of};
 use super::restrict::{self, Clustering, Partitions, Purpose, key_error};
 use super::rows::field_of;
+use super::selection::term_text;
 use super::syntax::ast::{self, ModifyKind, Operation, Operator, Relation};
 use super::time;
 use super::types::text_of;
@@ -172,34 +173,37 @@ fn column_op(operation: &Operation, column: ColumnRef, checker: &mut Checker<'_>
     let ty = column.ty.clone();
     let name = column.name.clone();
     let receiver = Receiver::new(name.as_str(), &ty);
-    let no_collection = |sign: &str| {
-        let shown = format!("({name} = {name} {sign} …)");
+    let no_collection = |shown: String| {
         Error::invalid(match ty.is_collection() {
-            true => format!("Invalid operation {shown} for frozen collection column {name}"),
-            false => format!("Invalid operation {shown} for non counter column {name}"),
+            true => format!("Invalid operation ({name} = {shown}) for frozen collection column {name}"),
+            false => format!("Invalid operation ({name} = {shown}) for non counter column {name}"),
         })
     };
     let op = match operation {
         Operation::Set(_, term) => Op::Set(checker.term(term, &receiver)?),
         Operation::Add(_, term) => match &ty {
             CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => Op::Add(checker.term(term, &receiver)?),
-            _ => return Err(no_collection("+")),
+            _ => return Err(no_collection(format!("{name} + {}", term_text(term)))),
         },
         Operation::Prepend(_, term) => match &ty {
             CqlType::List(_) => Op::Prepend(checker.term(term, &receiver)?),
-            _ => return Err(no_collection("+")),
+            _ => return Err(no_collection(format!("{} + {name}", term_text(term)))),
         },
         Operation::Subtract(_, term) => {
             let of = match &ty {
                 CqlType::List(_) | CqlType::Set(_) => ty.clone(),
                 // A map loses entries by their keys.
                 CqlType::Map(key, _) => CqlType::Set(key.clone()),
-                _ => return Err(no_collection("-")),
+                _ => return Err(no_collection(format!("{name} - {}", term_text(term)))),
             };
             Op::Subtract(checker.term(term, &Receiver::new(name.as_str(), &of))?)
         }
         Operation::SetElement(_, key, value) => {
-            let (key_type, key_name, of) = element(&name, &ty)?;
+            let wrong = |kind: &str| {
+                let (key, value) = (term_text(key), term_text(value));
+                format!("Invalid operation ({name}[{key}] = {value}) for {kind} column {name}")
+            };
+            let (key_type, key_name, of) = element(&name, &ty, wrong)?;
             let key = checker.term(key, &Receiver::new(key_name, &key_type))?;
             let value = checker.term(value, &Receiver::new(format!("value({name})"), &of))?;
             Op::SetElement(key, value)
@@ -207,43 +211,57 @@ fn column_op(operation: &Operation, column: ColumnRef, checker: &mut Checker<'_>
         Operation::DeleteElement(_, key) => {
             let (key_type, key_name) = match &ty {
                 CqlType::Set(of) => ((**of).clone(), format!("value({name})")),
-                _ => element(&name, &ty).map(|(key, key_name, _)| (key, key_name))?,
+                _ => {
+                    let wrong = |kind: &str| format!("Invalid deletion operation for {kind} column {name}");
+                    let (key, key_name, _) = element(&name, &ty, wrong)?;
+                    (key, key_name)
+                }
             };
             Op::DeleteElement(checker.term(key, &Receiver::new(key_name, &key_type))?)
         }
         Operation::SetField(_, field, term) => {
-            let (at, of) = field_at(&name, &ty, field)?;
+            let wrong = |kind: &str| {
+                let value = term_text(term);
+                format!("Invalid operation ({name}.{field} = {value}) for {kind} column {name}")
+            };
+            let (at, of) = field_at(&name, &ty, field, wrong)?;
             Op::SetField(at, checker.term(term, &Receiver::new(format!("{name}.{field}"), &of))?)
         }
-        Operation::DeleteField(_, field) => Op::DeleteField(field_at(&name, &ty, field)?.0),
+        Operation::DeleteField(_, field) => {
+            let wrong = |kind: &str| match kind {
+                "non-UDT" => format!("Invalid field deletion operation for non-UDT column {name}"),
+                _ => format!("Frozen UDT column {name} does not support field deletions"),
+            };
+            Op::DeleteField(field_at(&name, &ty, field, wrong)?.0)
+        }
         Operation::Delete(_) => Op::Delete,
     };
     Ok(ColumnOp { column, op })
 }
 
 /// What an element of a map or a list is named by, what that is called, and the element's type.
-fn element(name: &str, ty: &CqlType) -> Result<(CqlType, String, CqlType)> {
-    match ty {
-        CqlType::List(of) => Ok((CqlType::Int, format!("idx({name})"), (**of).clone())),
-        CqlType::Map(key, of) => Ok(((**key).clone(), format!("key({name})"), (**of).clone())),
-        CqlType::Set(_) => Err(Error::invalid(format!(
-            "Invalid operation ({name}[…] = …) for set column {name}"
-        ))),
-        CqlType::Frozen(of) if of.is_collection() => Err(Error::invalid(format!(
-            "Invalid operation ({name}[…] = …) for frozen collection column {name}"
-        ))),
-        _ => Err(Error::invalid(format!(
-            "Invalid operation ({name}[…] = …) for non collection column {name}"
-        ))),
-    }
+fn element(name: &str, ty: &CqlType, wrong: impl Fn(&str) -> String) -> Result<(CqlType, String, CqlType)> {
+    let kind = match ty {
+        CqlType::List(of) => return Ok((CqlType::Int, format!("idx({name})"), (**of).clone())),
+        CqlType::Map(key, of) => return Ok(((**key).clone(), format!("key({name})"), (**of).clone())),
+        CqlType::Set(_) => "set",
+        CqlType::Frozen(of) if of.is_collection() => "frozen collection",
+        _ => "non collection",
+    };
+    Err(Error::invalid(wrong(kind)))
 }
 
 /// The place and type of a field of a user-defined type that is not frozen.
-pub(super) fn field_at(name: &str, ty: &CqlType, field: &str) -> Result<(usize, CqlType)> {
+pub(super) fn field_at(
+    name: &str,
+    ty: &CqlType,
+    field: &str,
+    wrong: impl Fn(&str) -> String,
+) -> Result<(usize, CqlType)> {
     let CqlType::Udt(of) = ty else {
         return Err(Error::invalid(match ty.unfrozen() {
-            CqlType::Udt(_) => format!("Invalid operation ({name}.{field} = …) for frozen UDT column {name}"),
-            _ => format!("Invalid operation ({name}.{field} = …) for non-UDT column {name}"),
+            CqlType::Udt(_) => wrong("frozen UDT"),
+            _ => wrong("non-UDT"),
         }));
     };
     let at = of.fields.iter().position(|of| of.name == field);

@@ -9,6 +9,7 @@ use super::columns::{self, ColumnRef, Place};
 use super::error::{Error, Result};
 use super::expr::{Checker, Expr, Receiver, fields_of};
 use super::filter::{Filter, Test};
+use super::selection::term_text;
 use super::syntax::ast::{InValues, Operator, Relation, Term};
 use super::values::{Evaluated, Execution};
 use model::{CqlType, Schema, Slice, Token};
@@ -179,7 +180,10 @@ pub fn check(
                 let column = columns::find(schema, name)?;
                 let expr = checker.term(term, &Receiver::new(name.as_str(), &column.ty))?;
                 if *operator == Operator::Ne {
-                    return Err(Error::invalid(format!("Unsupported \"!=\" relation: {name} != …")));
+                    return Err(Error::invalid(format!(
+                        "Unsupported \"!=\" relation: {name} != {}",
+                        term_text(term)
+                    )));
                 }
                 if expr == Expr::Null {
                     return Err(Error::invalid(format!(
@@ -202,17 +206,30 @@ pub fn check(
                 place(&mut keys, &mut clustering, &mut filters, column, Found::OneOf(one_of))?;
             }
             Relation::Tuple(names, operator, term) => {
-                let (first, ty, shown) = tuple(names, schema, &clustering)?;
+                let relation = || match values {
+                    InValues::Terms(terms) => {
+                        let terms: Vec<String> = terms.iter().map(term_text).collect();
+                        format!("({}) IN ({})", names.join(", "), terms.join(", "))
+                    }
+                    InValues::Marker(_) => format!("({}) IN ?", names.join(", ")),
+                };
+                let (first, ty, shown) = tuple(names, schema, relation)?;
+                if let InValues::Terms(terms) = values {
+                    for term in terms {
+                        tuple_term(term, names.len())?;
+                    }
+                }
                 let expr = checker.term(&*tuple_term(term, names.len())?, &Receiver::new(shown.as_str(), &ty))?;
                 let found = match operator {
                     Operator::Eq => Found::OneOf(OneOf::Eq(expr)),
-                    Operator::Ne => return Err(Error::invalid(format!("Unsupported \"!=\" relation: {shown} != …"))),
-                    _ => Found::Bounds(vec![(*operator, expr)]),
+                    Operator::Ne => return Err(Error::invalid(format!("Unsupported \"!=\" relation: {}", relation()))),
+                    _ => Found::bound(*operator, expr, names.len()),
                 };
                 add(&mut clustering, first, names.len(), shown, true, found)?;
             }
             Relation::TupleIn(names, values) => {
-                let (first, ty, shown) = tuple(names, schema, &clustering)?;
+                let relation = || format!("({}) {} {}", names.join(", "), operator.text(), term_text(term));
+                let (first, ty, shown) = tuple(names, schema, relation)?;
                 let one_of = in_values(values, &ty, &shown, checker)?;
                 add(&mut clustering, first, names.len(), shown, true, Found::OneOf(one_of))?;
             }
@@ -454,7 +471,7 @@ fn in_values(values: &InValues, ty: &CqlType, name: &str, checker: &mut Checker<
 }
 
 /// The first of the columns, the type of a tuple of them, and how they are written.
-fn tuple(names: &[String], schema: &Schema, _: &[KeyFound]) -> Result<(usize, CqlType, String)> {
+fn tuple(names: &[String], schema: &Schema, relation: impl Fn() -> String) -> Result<(usize, CqlType, String)> {
     let shown = format!("({})", names.join(", "));
     let mut first = None;
     let mut types = Vec::new();
@@ -467,13 +484,15 @@ fn tuple(names: &[String], schema: &Schema, _: &[KeyFound]) -> Result<(usize, Cq
         };
         if names[..nth].contains(name) {
             return Err(Error::invalid(format!(
-                "Column \"{name}\" appeared twice in a relation: {shown}"
+                "Column \"{name}\" appeared twice in a relation: {}",
+                relation()
             )));
         }
         let first = *first.get_or_insert(at);
         if at != first + nth {
             return Err(Error::invalid(format!(
-                "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {shown}"
+                "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {}",
+                relation()
             )));
         }
         types.push(column.ty);
@@ -485,8 +504,9 @@ fn tuple_term(term: &Term, columns: usize) -> Result<Cow<'_, Term>> {
     match term {
         Term::Tuple(items) if items.len() == columns => Ok(Cow::Borrowed(term)),
         Term::Tuple(items) => Err(Error::invalid(format!(
-            "Expected {columns} elements in value tuple, but got {}",
-            items.len()
+            "Expected {columns} elements in value tuple, but got {}: {}",
+            items.len(),
+            term_text(term)
         ))),
         Term::Marker(_) => Ok(Cow::Borrowed(term)),
         // (a) = (1) may come with the parentheses taken for those of a term.

@@ -111,8 +111,22 @@ fn name_of(selector: &Selector) -> String {
     }
 }
 
-fn term_text(term: &Term) -> String {
+/// A term as it was written, nearly.
+pub(super) fn term_text(term: &Term) -> String {
+    let all = |terms: &[Term]| terms.iter().map(term_text).collect::<Vec<_>>().join(", ");
     match term {
+        Term::Marker(_) => "?".to_owned(),
+        Term::List(items) => format!("[{}]", all(items)),
+        Term::Set(items) => format!("{{{}}}", all(items)),
+        Term::Tuple(items) => format!("({})", all(items)),
+        Term::Map(entries) => {
+            let entry = |(key, value): &(Term, Term)| format!("{}: {}", term_text(key), term_text(value));
+            format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        Term::Fields(fields) => {
+            let field = |(name, value): &(String, Term)| format!("{name}: {}", term_text(value));
+            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
         Term::Constant(Constant::String(text)) => format!("'{text}'"),
         Term::Constant(Constant::Integer(text) | Constant::Float(text) | Constant::Uuid(text)) => text.clone(),
         Term::Constant(Constant::Blob(digits)) => format!("0x{digits}"),
@@ -123,11 +137,7 @@ fn term_text(term: &Term) -> String {
             super::syntax::ast::Type::Named(name) => format!("({}){}", name.name, term_text(term)),
             _ => term_text(term),
         },
-        Term::Call(name, arguments) => {
-            let arguments: Vec<String> = arguments.iter().map(term_text).collect();
-            format!("system.{name}({})", arguments.join(", "))
-        }
-        _ => "?".to_owned(),
+        Term::Call(name, arguments) => format!("system.{name}({})", all(arguments)),
     }
 }
 

@@ -262,7 +262,7 @@ fn what_makes_no_sense_is_told_in_cassandras_words() {
         ),
         (
             "UPDATE grid SET v = v + 1 WHERE k = 1 AND a = 1 AND b = 1 AND c = 1",
-            "Invalid operation (v = v + …) for non counter column v",
+            "Invalid operation (v = v + 1) for non counter column v",
         ),
         (
             "DELETE v FROM grid WHERE k = 1 AND a = 1",
