@@ -127,11 +127,11 @@ impl<'c> Checker<'c> {
             }
             (Term::Call(function, arguments), _) => self.call(function, arguments, receiver),
             (Term::List(items), CqlType::List(of)) => {
-                let items = self.elements(items, name, of)?;
+                let items = self.elements(items, "list", name, of)?;
                 fold(Expr::Elements(ty.unfrozen().clone(), items))
             }
             (Term::Set(items), CqlType::Set(of)) => {
-                let items = self.elements(items, name, of)?;
+                let items = self.elements(items, "set", name, of)?;
                 fold(Expr::Elements(ty.unfrozen().clone(), items))
             }
             (Term::Set(items), CqlType::Map(..)) if items.is_empty() => {
@@ -141,6 +141,8 @@ impl<'c> Checker<'c> {
             (Term::Map(entries), CqlType::Map(key, of)) => {
                 let mut checked = Vec::new();
                 for (k, v) in entries {
+                    self.must_fit(k, key, "map", name, "key")?;
+                    self.must_fit(v, of, "map", name, "value")?;
                     let k = self.element(k, &Receiver::new(format!("key({name})"), key))?;
                     let v = self.element(v, &Receiver::new(format!("value({name})"), of))?;
                     checked.push((k, v));
@@ -157,7 +159,15 @@ impl<'c> Checker<'c> {
                     )));
                 }
                 let mut fields = Vec::new();
+                // The columns of a relation are told one by one.
+                let is_value = !name.starts_with('(');
                 for (at, (item, of)) in items.iter().zip(of).enumerate() {
+                    if is_value && !self.may_be(item, of) {
+                        return Err(Error::invalid(format!(
+                            "Invalid tuple literal for {name}: component {at} is not of type {}",
+                            text_of(of)
+                        )));
+                    }
                     fields.push(self.term(item, &Receiver::new(format!("{name}[{at}]"), of))?);
                 }
                 fold(Expr::Fields(fields))
@@ -178,6 +188,13 @@ impl<'c> Checker<'c> {
                 for field in &of.fields {
                     let receiver = Receiver::new(format!("{name}.{}", field.name), &field.ty);
                     checked.push(match fields.iter().rev().find(|(name, _)| *name == field.name) {
+                        Some((_, term)) if !self.may_be(term, &field.ty) => {
+                            return Err(Error::invalid(format!(
+                                "Invalid user type literal for {name}: field {} is not of type {}",
+                                field.name,
+                                text_of(&field.ty)
+                            )));
+                        }
                         Some((_, term)) => self.term(term, &receiver)?,
                         None => Expr::Null,
                     });
@@ -193,9 +210,32 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn elements(&mut self, items: &[Term], name: &str, of: &CqlType) -> Result<Vec<Expr>> {
+    fn elements(&mut self, items: &[Term], kind: &str, name: &str, of: &CqlType) -> Result<Vec<Expr>> {
+        for item in items {
+            self.must_fit(item, of, kind, name, "value")?;
+        }
         let receiver = Receiver::new(format!("value({name})"), of);
         items.iter().map(|item| self.element(item, &receiver)).collect()
+    }
+
+    /// Whether a part of a literal may be of a type.
+    fn may_be(&self, item: &Term, of: &CqlType) -> bool {
+        match item {
+            Term::Constant(constant) => literal::fits(constant, of),
+            item => self.fits(item, of),
+        }
+    }
+
+    /// A part of a collection is told by itself, not by the first wrong constant in it.
+    fn must_fit(&self, item: &Term, of: &CqlType, kind: &str, name: &str, part: &str) -> Result<()> {
+        match self.may_be(item, of) {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "Invalid {kind} literal for {name}: {part} {} is not of type {}",
+                term_text(item),
+                text_of(of)
+            ))),
+        }
     }
 
     fn element(&mut self, term: &Term, receiver: &Receiver<'_>) -> Result<Expr> {
@@ -281,8 +321,14 @@ impl<'c> Checker<'c> {
                 .overload(name, arguments)
                 .is_ok_and(|signature| assignable(&signature.returns, ty)),
             Term::List(_) => matches!(ty.unfrozen(), CqlType::List(_)),
+            Term::Set(items) if items.is_empty() => {
+                matches!(ty.unfrozen(), CqlType::Set(_) | CqlType::Map(..) | CqlType::Udt(_))
+            }
             Term::Set(_) => matches!(ty.unfrozen(), CqlType::Set(_)),
             Term::Map(_) => matches!(ty.unfrozen(), CqlType::Map(..)),
+            Term::Tuple(items) if items.len() == 1 && !matches!(ty.unfrozen(), CqlType::Tuple(_)) => {
+                self.fits(&items[0], ty)
+            }
             Term::Tuple(_) => matches!(ty.unfrozen(), CqlType::Tuple(_)),
             Term::Fields(_) => matches!(ty.unfrozen(), CqlType::Udt(_)),
         }
