@@ -97,11 +97,17 @@ struct Equal {
 /// A bound behind the equal columns.
 #[derive(Clone, PartialEq, Debug)]
 struct Bounds {
-    /// How many columns are compared together.
-    columns: usize,
     name: String,
     is_tuple: bool,
-    bounds: Vec<(Operator, Expr)>,
+    bounds: Vec<Bound>,
+}
+
+/// One bound: of all columns together, or of the first ones.
+#[derive(Clone, PartialEq, Debug)]
+struct Bound {
+    operator: Operator,
+    value: Expr,
+    columns: usize,
 }
 
 /// Which rows of a partition.
@@ -147,7 +153,17 @@ impl Purpose {
 /// What is known of one column, or of several that are compared together.
 enum Found {
     OneOf(OneOf),
-    Bounds(Vec<(Operator, Expr)>),
+    Bounds(Vec<Bound>),
+}
+
+impl Found {
+    fn bound(operator: Operator, value: Expr, columns: usize) -> Found {
+        Found::Bounds(vec![Bound {
+            operator,
+            value,
+            columns,
+        }])
+    }
 }
 
 /// The relations of the columns of one key, by the position of their first column.
@@ -193,7 +209,7 @@ pub fn check(
                 check_comparable(&column, *operator)?;
                 let found = match operator {
                     Operator::Eq => Found::OneOf(OneOf::Eq(expr)),
-                    _ => Found::Bounds(vec![(*operator, expr)]),
+                    _ => Found::bound(*operator, expr, 1),
                 };
                 place(&mut keys, &mut clustering, &mut filters, column, found)?;
             }
@@ -390,8 +406,8 @@ fn place(
                     )));
                 }
                 Found::Bounds(mut bounds) => {
-                    let (operator, expr) = bounds.remove(0);
-                    Test::Compare(operator, expr)
+                    let bound = bounds.remove(0);
+                    Test::Compare(bound.operator, bound.value)
                 }
             };
             filters.push(Filter { column, test });
@@ -414,25 +430,26 @@ fn add(
             continue;
         }
         return match (&mut present.found, found) {
-            (Found::Bounds(bounds), Found::Bounds(more))
-                if present.first == first && present.columns == columns && present.is_tuple == is_tuple =>
-            {
+            (Found::Bounds(_), Found::Bounds(_)) if present.is_tuple != is_tuple => Err(Error::invalid(format!(
+                "Column \"{}\" cannot be restricted by both a tuple notation inequality and a single column inequality",
+                if is_tuple { &present.name } else { &name }
+            ))),
+            (Found::Bounds(_), Found::Bounds(_)) if present.first != first => Err(Error::invalid(format!(
+                "{name} cannot be restricted by two inequalities not starting with the same column"
+            ))),
+            (Found::Bounds(bounds), Found::Bounds(more)) => {
                 let is_start = |operator: Operator| matches!(operator, Operator::Gt | Operator::Ge);
-                if bounds
-                    .iter()
-                    .any(|(operator, _)| is_start(*operator) == is_start(more[0].0))
-                {
-                    let which = if is_start(more[0].0) { "start" } else { "end" };
+                let of_more = is_start(more[0].operator);
+                if bounds.iter().any(|bound| is_start(bound.operator) == of_more) {
+                    let which = if of_more { "start" } else { "end" };
                     return Err(Error::invalid(format!(
                         "More than one restriction was found for the {which} bound on {name}"
                     )));
                 }
                 bounds.extend(more);
+                present.columns = present.columns.max(columns);
                 Ok(())
             }
-            (Found::Bounds(_), Found::Bounds(_)) => Err(Error::invalid(format!(
-                "Column \"{name}\" cannot be restricted by both a single-column and a multi-column relation, or from different columns on"
-            ))),
             (Found::OneOf(one_of), _) if one_of.is_in() => Err(Error::invalid(format!(
                 "{name} cannot be restricted by more than one relation if it includes a IN"
             ))),
@@ -620,7 +637,7 @@ fn push_filters(column: ColumnRef, found: Found, filters: &mut Vec<Filter>) {
         Found::OneOf(OneOf::InMarker(expr)) => vec![Test::InMarker(expr)],
         Found::Bounds(bounds) => bounds
             .into_iter()
-            .map(|(operator, expr)| Test::Compare(operator, expr))
+            .map(|bound| Test::Compare(bound.operator, bound.value))
             .collect(),
     };
     filters.extend(tests.into_iter().map(|test| Filter {
@@ -686,7 +703,6 @@ fn clustering_of(
             }
             Found::Bounds(bounds) => {
                 clustering.bounds = Some(Bounds {
-                    columns: key.columns,
                     name: key.name,
                     is_tuple: key.is_tuple,
                     bounds,
@@ -944,13 +960,13 @@ impl Clustering {
                 true => Slice::all(),
                 false => Slice::prefix(prefix),
             }];
-            for (operator, expr) in &bounds.bounds {
-                let value = not_null(expr, execution, &bounds.name)?;
+            for bound in &bounds.bounds {
+                let value = not_null(&bound.value, execution, &bounds.name)?;
                 let tuple = match bounds.is_tuple {
                     false => vec![value],
-                    true => tuple_values(&value, bounds.columns, &bounds.name)?,
+                    true => tuple_values(&value, bound.columns, &bounds.name)?,
                 };
-                let allowed = half(schema, values, *operator, &tuple)?;
+                let allowed = half(schema, values, bound.operator, &tuple)?;
                 within = intersection(&within, &allowed);
             }
             slices.extend(within);
