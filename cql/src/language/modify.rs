@@ -315,16 +315,18 @@ impl Modification {
                         true => Err(Error::invalid(
                             "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static columns",
                         )),
+                if !has_regular && !self.clustering.is_empty() && !self.conditions.has_regular() {
+                    return Err(Error::invalid(
+                        "Invalid restrictions on clustering columns since the DELETE statement modifies only static columns",
+                    ));
+                }
                         false => Ok(()),
                     };
                 }
                 if full || self.statics_only {
                     return Ok(());
                 }
-                match self.clustering.is_empty() || !has_regular {
-                    true if !has_regular => Err(Error::invalid(
-                        "Invalid restrictions on clustering columns since the DELETE statement modifies only static columns",
-                    )),
+                match self.clustering.is_empty() {
                     true => Err(missing(equal)),
                     false => Err(Error::invalid("Range deletions are not supported for specific columns")),
                 }

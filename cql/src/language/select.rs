@@ -51,6 +51,7 @@ pub fn check(select: &ast::Select, table: Arc<Schema>, checker: &mut Checker<'_>
         allow_filtering: select.allow_filtering,
     };
     let restrictions = restrict::check(&select.relations, &table, checker, purpose)?;
+    check_statics(&columns, &restrictions)?;
     let is_aggregate = columns.iter().any(ResultColumn::is_aggregate);
     if select.distinct {
         check_distinct(select, &table, &columns, &restrictions)?;
@@ -85,6 +86,27 @@ pub fn check(select: &ast::Select, table: Arc<Schema>, checker: &mut Checker<'_>
         timeout: int(&select.timeout, "[timeout]", &CqlType::Duration)?,
         table,
     })
+}
+
+/// Static columns are one for all rows: whoever asks for them alone and for certain rows means something else.
+fn check_statics(columns: &[ResultColumn], restrictions: &Restrictions) -> Result<()> {
+    let mut selected = Vec::new();
+    for column in columns {
+        places(&column.selected, &mut selected);
+    }
+    let has_static = selected.iter().any(|(place, _)| matches!(place, Place::Static(_)));
+    let is_of_partition = |place: Place| matches!(place, Place::Partition(_) | Place::Static(_));
+    let clustering = !restrictions.clustering.is_empty()
+        || restrictions
+            .filters
+            .iter()
+            .any(|filter| matches!(filter.column.place, Place::Clustering(_)));
+    if has_static && clustering && selected.iter().all(|(place, _)| is_of_partition(*place)) {
+        return Err(Error::invalid(
+            "Cannot restrict clustering columns when selecting only static columns",
+        ));
+    }
+    Ok(())
 }
 
 fn check_distinct(
