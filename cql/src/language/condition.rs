@@ -148,11 +148,10 @@ impl Conditions {
         *self == Conditions::None
     }
 
-    /// Whether they are about columns of a row, or whether it exists.
+    /// Whether they are about columns of a row. Whether a row exists is asked of the static one where only that is written.
     pub(super) fn has_regular(&self) -> bool {
         match self {
-            Conditions::None => false,
-            Conditions::NotExists | Conditions::Exists => true,
+            Conditions::None | Conditions::NotExists | Conditions::Exists => false,
             Conditions::Columns(conditions) => conditions
                 .iter()
                 .any(|condition| !matches!(condition.column.place, Place::Static(_))),

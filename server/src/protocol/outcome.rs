@@ -37,20 +37,22 @@ pub(super) fn of(
     let mut rows = Vec::new();
     let mut seen: Vec<Vec<u8>> = Vec::new();
     for write in writes.iter().filter(|write| !write.modification().conditions.is_none()) {
-        let place = write.rows()?.into_iter().next().unwrap_or_default();
+        let named = write.rows()?.into_iter().next();
+        let statics_alone = named.is_none();
+        let place = named.unwrap_or_default();
         if seen.contains(&place) {
             continue;
         }
         let row = present.row(&place);
         let statics = present.statics();
-        // A condition of static columns is shown also where there is no row.
+        // A condition of static columns is shown also where there is no row, and so is what IF NOT EXISTS found of them alone.
         let of_statics = write
             .modification()
             .conditions
             .columns()
             .iter()
             .any(|column| matches!(column.place, Place::Static(_)));
-        let exists = row.is_some() || (of_statics && statics.is_some());
+        let exists = row.is_some() || ((of_statics || statics_alone) && statics.is_some());
         if !exists {
             continue;
         }
