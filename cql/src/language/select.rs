@@ -140,8 +140,8 @@ fn check_distinct(
     }
     for (at, column) in table.partition_key.iter().enumerate() {
         let is_there = selected.iter().any(|(place, _)| *place == Place::Partition(at));
-        // Cassandra asks for none of them if all are fixed, or for all.
-        if !is_there && selected.iter().any(|(place, _)| matches!(place, Place::Partition(_))) {
+        // Where the partitions are named, nothing has to be grouped.
+        if !is_there && matches!(restrictions.partitions, Partitions::All) {
             return Err(Error::invalid(format!(
                 "SELECT DISTINCT queries must request all the partition key columns (missing {})",
                 column.name
