@@ -1,8 +1,8 @@
 //! `SELECT`, `INSERT`, `UPDATE`, `DELETE`, batches.
 
 use super::super::ast::{
-    Batch, BatchKind, Condition, ConditionOf, ConditionTest, Conditions, Modify, ModifyKind, Operation, Operator,
-    Relation, Select, Selector, Statement, Term,
+    Batch, BatchKind, Condition, ConditionOf, ConditionTest, Conditions, Constant, Modify, ModifyKind, Operation,
+    Operator, Relation, Select, Selector, Statement, Term,
 };
 use super::super::lexer::Kind;
 use super::{Parser, Result};
@@ -60,10 +60,10 @@ impl Parser<'_> {
         if self.word("per") {
             self.expect_word("partition")?;
             self.expect_word("limit")?;
-            per_partition_limit = Some(self.term()?);
+            per_partition_limit = Some(self.int_value()?);
         }
         let limit = match self.word("limit") {
-            true => Some(self.term()?),
+            true => Some(self.int_value()?),
             false => None,
         };
         let allow_filtering = self.word("allow");
@@ -194,6 +194,15 @@ impl Parser<'_> {
         }
     }
 
+    /// `intValue` of `Parser.g`: digits, or a marker.
+    fn int_value(&mut self) -> Result<Term> {
+        let unexpected = self.unexpected(None);
+        match self.term()? {
+            term @ (Term::Marker(_) | Term::Constant(Constant::Integer(_))) => Ok(term),
+            _ => Err(unexpected),
+        }
+    }
+
     fn using(&mut self) -> Result<Using> {
         let mut using = Using::default();
         if !self.word("using") {
@@ -212,7 +221,10 @@ impl Parser<'_> {
             if is_given {
                 return Err(self.error(format!("{name} is given twice")));
             }
-            let term = Some(self.term()?);
+            let term = Some(match name {
+                "TIMEOUT" => self.term()?,
+                _ => self.int_value()?,
+            });
             match name {
                 "TIMESTAMP" => using.timestamp = term,
                 "TTL" => using.ttl = term,
