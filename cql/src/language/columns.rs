@@ -1,6 +1,7 @@
 //! Where a column stands, and what a row has of it.
 
 use super::error::{Error, Result};
+use super::types::quoted;
 use model::{Column, ColumnId, CqlType, Schema};
 
 /// Where a column stands.
@@ -63,8 +64,10 @@ pub fn find(schema: &Schema, name: &str) -> Result<ColumnRef> {
 /// There is no such column.
 pub fn undefined(schema: &Schema, name: &str) -> Error {
     Error::invalid(format!(
-        "Undefined column name {name} in table {}",
-        schema.qualified_name()
+        "Undefined column name {} in table {}.{}",
+        quoted(name),
+        quoted(&schema.keyspace),
+        quoted(&schema.name)
     ))
 }
 

@@ -100,10 +100,7 @@ pub fn check(modify: &ast::Modify, table: Arc<Schema>, checker: &mut Checker<'_>
                 .iter()
                 .any(|before| before.column() == column.name)
             {
-                return Err(Error::invalid(format!(
-                    "Multiple definitions found for column {}",
-                    column.name
-                )));
+                return Err(Error::invalid("The column names contains duplicates"));
             }
             match operation {
                 Operation::Set(_, term) if column.place.is_key() => {
@@ -689,7 +686,7 @@ impl<'a> Write<'a> {
                 }
             }
             Op::SetElement(key, value) => {
-                let path = match self.element_path(key, ty, id, present, "set")? {
+                let path = match self.element_path(key, ty, id, present, "set an element on")? {
                     Some(path) => path,
                     None => return Ok(()),
                 };
@@ -704,7 +701,7 @@ impl<'a> Write<'a> {
                 }
             }
             Op::DeleteElement(key) => {
-                if let Some(path) = self.element_path(key, ty, id, present, "delete")? {
+                if let Some(path) = self.element_path(key, ty, id, present, "delete an element from")? {
                     row.element_tombstone(id, &path, timestamp, now_s);
                 }
             }
@@ -778,7 +775,7 @@ impl<'a> Write<'a> {
         verb: &str,
     ) -> Result<Option<Vec<u8>>> {
         let what = if matches!(ty, CqlType::List(_)) {
-            "list index"
+            "value for list index"
         } else {
             "map key"
         };
@@ -794,9 +791,7 @@ impl<'a> Write<'a> {
                 let index = <[u8; 4]>::try_from(&*key).map(i32::from_be_bytes);
                 let index = index.map_err(|_| Error::invalid("Invalid empty list index"))?;
                 if cells.is_empty() {
-                    return Err(Error::invalid(format!(
-                        "Attempted to {verb} an element on a list which is null"
-                    )));
+                    return Err(Error::invalid(format!("Attempted to {verb} a list which is null")));
                 }
                 let cell = usize::try_from(index).ok().and_then(|index| cells.get(index));
                 match cell {

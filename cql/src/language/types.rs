@@ -32,10 +32,10 @@ pub fn resolve(ty: &Type, keyspace: &str, catalog: &dyn Catalog) -> Result<CqlTy
             }
         }
         Type::List(of) => CqlType::List(Box::new(element(ty, inside(of)?)?)),
-        Type::Set(of) => CqlType::Set(Box::new(element(ty, inside(of)?)?)),
+        Type::Set(of) => ordered(CqlType::Set(Box::new(element(ty, inside(of)?)?)))?,
         Type::Map(key, of) => {
             let (key, of) = (element(ty, inside(key)?)?, element(ty, inside(of)?)?);
-            CqlType::Map(Box::new(key), Box::new(of))
+            ordered(CqlType::Map(Box::new(key), Box::new(of)))?
         }
         Type::Tuple(types) => CqlType::Tuple(types.iter().map(inside).collect::<Result<_>>()?),
         Type::Frozen(of) => match inside_frozen(of, keyspace, catalog)? {
@@ -57,11 +57,24 @@ fn inside_frozen(ty: &Type, keyspace: &str, catalog: &dyn Catalog) -> Result<Cql
     let inside = |ty: &Type| inside_frozen(ty, keyspace, catalog);
     Ok(match ty {
         Type::List(of) => CqlType::List(Box::new(inside(of)?)),
-        Type::Set(of) => CqlType::Set(Box::new(inside(of)?)),
-        Type::Map(key, of) => CqlType::Map(Box::new(inside(key)?), Box::new(inside(of)?)),
+        Type::Set(of) => ordered(CqlType::Set(Box::new(inside(of)?)))?,
+        Type::Map(key, of) => ordered(CqlType::Map(Box::new(inside(key)?), Box::new(inside(of)?)))?,
         Type::Tuple(types) => CqlType::Tuple(types.iter().map(inside).collect::<Result<_>>()?),
         _ => resolve(ty, keyspace, catalog)?,
     })
+}
+
+/// Durations have no order, which sets and keys of maps need.
+fn ordered(ty: CqlType) -> Result<CqlType> {
+    let place = match &ty {
+        CqlType::Set(of) if of.has_duration() => "inside sets",
+        CqlType::Map(key, _) if key.has_duration() => "as map keys",
+        _ => return Ok(ty),
+    };
+    Err(Error::invalid(format!(
+        "Durations are not allowed {place}: {}",
+        text_of(&ty)
+    )))
 }
 
 fn element(of: &Type, ty: CqlType) -> Result<CqlType> {

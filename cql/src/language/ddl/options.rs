@@ -95,7 +95,7 @@ fn set_one(options: &mut TableOptions, name: &str, property: &Property, warnings
         match u32::try_from(number) {
             Ok(number) if number <= max => Ok(number),
             _ if number < 0 => Err(Error::Config(format!(
-                "{name} must be greater than or equal to 0, got {number}"
+                "{name} must be greater than or equal to 0 (got {number})"
             ))),
             _ => Err(Error::Config(format!(
                 "{name} must be less than or equal to {max} (got {number})"

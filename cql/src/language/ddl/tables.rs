@@ -4,7 +4,7 @@ use super::super::catalog::Catalog;
 use super::super::error::{Error, Result};
 use super::super::statement::keyspace_of;
 use super::super::syntax::ast::{AlterTable, ColumnDefinition, CreateTable, Name};
-use super::super::types::resolve;
+use super::super::types::{resolve, text_of};
 use super::options::set;
 use super::{Action, Plan, check_name, must_have_keyspace, not_system};
 use model::{Alteration, CqlType, Schema, TableOptions};
@@ -38,7 +38,9 @@ pub(super) fn create(create: &CreateTable, keyspace: Option<&str>, catalog: &dyn
                 definition.name
             )));
         }
-        columns.push((definition, resolve(&definition.ty, keyspace, catalog)?));
+        let ty = resolve(&definition.ty, keyspace, catalog)?;
+        check_column(&ty)?;
+        columns.push((definition, ty));
     }
     let (partition, clustering) = match create.keys.as_slice() {
         [] => {
@@ -130,6 +132,15 @@ pub(super) fn create(create: &CreateTable, keyspace: Option<&str>, catalog: &dyn
     })
 }
 
+fn check_column(ty: &CqlType) -> Result<()> {
+    match ty {
+        CqlType::Udt(of) if of.fields.iter().any(|field| field.ty.is_multi_cell()) => Err(Error::invalid(
+            "Non-frozen UDTs with nested non-frozen collections are not supported",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn check_key(column: &str, ty: &CqlType, is_static: bool) -> Result<()> {
     let refuse = |what: String| Err(Error::invalid(what));
     if is_static {
@@ -145,7 +156,7 @@ fn check_key(column: &str, ty: &CqlType, is_static: bool) -> Result<()> {
             CqlType::Udt(_) => format!("Invalid non-frozen user-defined type for PRIMARY KEY column '{column}'"),
             _ => format!(
                 "Invalid non-frozen collection type {} for PRIMARY KEY column '{column}'",
-                super::super::types::text_of(ty)
+                text_of(ty)
             ),
         });
     }
@@ -190,12 +201,26 @@ pub(super) fn alter(
                     ));
                 }
                 let ty = resolve(&column.ty, keyspace, catalog)?;
+                check_column(&ty)?;
                 let mut before = table.dropped.iter().filter(|of| of.column.name == column.name);
                 if let Some(dropped) = before.next_back().filter(|of| of.is_static != column.is_static) {
-                    let was = if dropped.is_static { "static" } else { "regular" };
+                    let kind = |is_static: bool| if is_static { "STATIC" } else { "REGULAR" };
                     return Err(Error::invalid(format!(
-                        "Cannot re-add previously dropped column '{}' of kind {was}, incompatible with previous kind",
-                        column.name
+                        "Cannot re-add previously dropped column '{}' of kind {}, incompatible with previous kind {}",
+                        column.name,
+                        kind(column.is_static),
+                        kind(dropped.is_static)
+                    )));
+                }
+                if let Some(dropped) = table.dropped.iter().rfind(|of| of.column.name == column.name)
+                    && dropped.column.ty != ty
+                    && table.altered(&[Alteration::add(&column.name, ty.clone())], 0).is_err()
+                {
+                    return Err(Error::invalid(format!(
+                        "Cannot re-add previously dropped column '{}' of type {}, incompatible with previous type {}",
+                        column.name,
+                        text_of(&ty),
+                        text_of(&dropped.column.ty)
                     )));
                 }
                 changes.push(match column.is_static {
