@@ -312,13 +312,13 @@ impl Modification {
                         true => Err(Error::invalid(
                             "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static columns",
                         )),
+                        false => Ok(()),
+                    };
+                }
                 if !has_regular && !self.clustering.is_empty() && !self.conditions.has_regular() {
                     return Err(Error::invalid(
                         "Invalid restrictions on clustering columns since the DELETE statement modifies only static columns",
                     ));
-                }
-                        false => Ok(()),
-                    };
                 }
                 if full || self.statics_only {
                     return Ok(());

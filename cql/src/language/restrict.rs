@@ -222,6 +222,17 @@ pub fn check(
                 place(&mut keys, &mut clustering, &mut filters, column, Found::OneOf(one_of))?;
             }
             Relation::Tuple(names, operator, term) => {
+                let relation = || format!("({}) {} {}", names.join(", "), operator.text(), term_text(term));
+                let (first, ty, shown) = tuple(names, schema, relation)?;
+                let expr = checker.term(&*tuple_term(term, names.len())?, &Receiver::new(shown.as_str(), &ty))?;
+                let found = match operator {
+                    Operator::Eq => Found::OneOf(OneOf::Eq(expr)),
+                    Operator::Ne => return Err(Error::invalid(format!("Unsupported \"!=\" relation: {}", relation()))),
+                    _ => Found::bound(*operator, expr, names.len()),
+                };
+                add(&mut clustering, first, names.len(), shown, true, found)?;
+            }
+            Relation::TupleIn(names, values) => {
                 let relation = || match values {
                     InValues::Terms(terms) => {
                         let terms: Vec<String> = terms.iter().map(term_text).collect();
@@ -235,17 +246,6 @@ pub fn check(
                         tuple_term(term, names.len())?;
                     }
                 }
-                let expr = checker.term(&*tuple_term(term, names.len())?, &Receiver::new(shown.as_str(), &ty))?;
-                let found = match operator {
-                    Operator::Eq => Found::OneOf(OneOf::Eq(expr)),
-                    Operator::Ne => return Err(Error::invalid(format!("Unsupported \"!=\" relation: {}", relation()))),
-                    _ => Found::bound(*operator, expr, names.len()),
-                };
-                add(&mut clustering, first, names.len(), shown, true, found)?;
-            }
-            Relation::TupleIn(names, values) => {
-                let relation = || format!("({}) {} {}", names.join(", "), operator.text(), term_text(term));
-                let (first, ty, shown) = tuple(names, schema, relation)?;
                 let one_of = in_values(values, &ty, &shown, checker)?;
                 add(&mut clustering, first, names.len(), shown, true, Found::OneOf(one_of))?;
             }
