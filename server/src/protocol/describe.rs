@@ -31,7 +31,7 @@ pub(super) fn execute(
     if describe.what == Described::Cluster {
         return cluster(local, keyspace, reply, out);
     }
-    let elements = elements(&view, &describe.what, keyspace)?;
+    let elements = elements(local, &view, &describe.what, keyspace)?;
     let with_statements = !matches!(
         describe.what,
         Described::Keyspaces | Described::Tables | Described::Types | Described::Functions | Described::Aggregates
@@ -96,7 +96,7 @@ fn cluster(local: &Local, keyspace: Option<&str>, reply: &Reply<'_>, out: &mut V
     Ok(())
 }
 
-fn elements(view: &View, what: &Described, in_use: Option<&str>) -> Done<Vec<Element>> {
+fn elements(local: &Local, view: &View, what: &Described, in_use: Option<&str>) -> Done<Vec<Element>> {
     let named = |keyspace: &str, kind, name: &str| Element {
         keyspace: keyspace.to_owned(),
         kind,
@@ -127,8 +127,10 @@ fn elements(view: &View, what: &Described, in_use: Option<&str>) -> Done<Vec<Ele
         Described::Schema(full) => {
             let mut all = Vec::new();
             for keyspace in view.keyspaces() {
-                if *full || !ddl::is_system(&keyspace.name) {
+                if *full {
                     all.extend(of_keyspace(view, &keyspace, false));
+                } else if !ddl::is_system(&keyspace.name) {
+                    all.extend(made_by_hand(local, view, &keyspace));
                 }
             }
             all
@@ -236,6 +238,21 @@ fn of_keyspace(view: &View, keyspace: &Keyspace, only: bool) -> Vec<Element> {
                 .filter(|of| of.keyspace == keyspace.name)
                 .map(|of| of_table(of)),
         );
+    }
+    all
+}
+
+/// A keyspace without what every store makes by itself, to be made again in another one.
+fn made_by_hand(local: &Local, view: &View, keyspace: &Keyspace) -> Vec<Element> {
+    let tables = view.tables();
+    let of_messages: Vec<&str> = tables
+        .iter()
+        .filter(|of| of.keyspace == keyspace.name && local.is_of_messages(of))
+        .map(|of| of.name.as_str())
+        .collect();
+    let mut all = of_keyspace(view, keyspace, false);
+    if !of_messages.is_empty() {
+        all.retain(|of| of.kind != "keyspace" && !(of.kind == "table" && of_messages.contains(&of.name.as_str())));
     }
     all
 }
