@@ -105,7 +105,12 @@ impl Frames {
                     // `Header::of` has seen that the length is one.
                     self.pass_over(received.len(), Header::length_of(head) as usize)
                 };
-                let stream = Header::stream_of(head);
+                let stream = match error {
+                    // As Cassandra, which has not read that far: gocql 2 tries an earlier version only if it is told so there. All
+                    // other drivers begin with this stream.
+                    Error::Version(_) => 0,
+                    _ => Header::stream_of(head),
+                };
                 return Step::Refused { stream, error, used };
             }
         };
