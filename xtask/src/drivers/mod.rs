@@ -5,6 +5,7 @@
 //! 2. The server is started with 2 shards on free ports of the loopback, with a store of its own.
 //! 3. Each client (`drivers/README.md`) gets a keyspace of its own. When it says `RESTART`, the server is ended (SIGTERM, the next
 //!    time SIGKILL) and started again with the same store, and the client is told; it has to connect again by itself.
+//!    When it says `FRESH`, the store is a new one.
 //! 4. A client has passed if it ends well and its last line is `OK n`.
 
 mod install;
@@ -17,17 +18,22 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::clock::Stopwatch;
+use crate::kill9::chat::Chat;
 use crate::kill9::program::{Process, Program};
+use crate::rng::Rng;
 use crate::workspace;
 use install::Installed;
 use server::{DATACENTER, SHARDS, Server};
 
 /// A client that says nothing for so long is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(90);
+const SILENCE_MAX: Duration = Duration::from_secs(180);
 /// A client has so long in all.
-const TIME_MAX: Duration = Duration::from_secs(300);
+const TIME_MAX: Duration = Duration::from_secs(420);
 /// Restarts that a client may ask for.
 const RESTARTS_MAX: u32 = 8;
+
+/// Lines of chat made up.
+const CHAT_LINES: usize = 20_000;
 
 /// What `cargo xtask drivers` is asked.
 #[derive(clap::Args)]
@@ -38,6 +44,9 @@ pub(crate) struct Options {
     /// A program `scrollback` that is there already, with the example beside it. Without it they are built.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// The file of chat that cqlsh copies, JSON lines, plain or gzip. Without it chat is made up.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
 }
 
 /// The languages of the clients.
@@ -57,7 +66,9 @@ const CLIENTS: &[(&str, Language)] = &[
     ("rust-scylla", Language::Rust),
     ("node", Language::Node),
     ("go", Language::Go),
+    ("go-v2", Language::Go),
     ("java", Language::Java),
+    ("cqlsh", Language::Python),
 ];
 
 /// An example that checks itself, with a server of its own: it is about data centers of certain names.
@@ -111,9 +122,20 @@ fn run_all(options: &Options, counts: &mut Counts) -> Result<(), String> {
     let cache = program.cache("drivers")?;
     let is_wanted = |language: Language| options.only.is_empty() || options.only.contains(&language);
     let mut server = Server::start(&program, &[])?;
+    let folder = program.folder()?;
+    let chat = match &options.input {
+        Some(path) => std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        None => {
+            let path = folder.path().join("chat.jsonl");
+            Chat::make_up(&path, CHAT_LINES, &mut Rng::new(1))?.path
+        }
+    };
     for (name, language) in CLIENTS.iter().filter(|(_, language)| is_wanted(*language)) {
         let folder = workspace::root().join("drivers").join(name);
-        let command = install(*language, &program, options.program.is_some(), &folder, &cache);
+        let mut command = install(*language, &program, options.program.is_some(), &folder, &cache);
+        if let Ok(Installed::Ready(command)) = &mut command {
+            command.env("CHAT", &chat);
+        }
         of_client(name, command, &mut server, &program, counts);
     }
     server.end()?;
@@ -203,11 +225,14 @@ fn client(
     let mut checks = None;
     loop {
         let open = process.fill(Duration::from_millis(100))?;
-        let mut asked = false;
+        let (mut asked, mut is_fresh) = (false, false);
         while let Some(line) = process.line() {
             heard = Stopwatch::start();
             match line {
-                "RESTART" => asked = true,
+                "RESTART" | "FRESH" => {
+                    asked = true;
+                    is_fresh = line == "FRESH";
+                }
                 line => {
                     checks = line.strip_prefix("OK ").and_then(|count| count.parse().ok());
                     if checks.is_none() {
@@ -221,7 +246,11 @@ fn client(
             if restarts > RESTARTS_MAX {
                 return Err(format!("it asks for more than {RESTARTS_MAX} restarts"));
             }
-            server.restart(program, restarts % 2 == 1)?;
+            if is_fresh {
+                server.renew(program)?;
+            } else {
+                server.restart(program, restarts % 2 == 1)?;
+            }
             counts.restarts += 1;
             process.say("RESTARTED")?;
         }

@@ -59,6 +59,14 @@ impl Server {
         self.begin(program)
     }
 
+    /// Ends it, and starts it again with an empty store.
+    pub fn renew(&mut self, program: &Program) -> Result<(), String> {
+        self.process.take().map_or(Ok(()), Process::terminate)?;
+        let store = self.folder.path().join("store");
+        std::fs::remove_dir_all(&store).map_err(|e| format!("{}: {e}", store.display()))?;
+        self.begin(program)
+    }
+
     /// Ends it gently.
     pub fn end(mut self) -> Result<(), String> {
         self.process.take().map_or(Ok(()), Process::terminate)
