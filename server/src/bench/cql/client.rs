@@ -5,7 +5,7 @@ use cql::frame::client::{Answer, Message, Parameters, Send, Values};
 use cql::frame::{Frames, Step, Value};
 use hdrhistogram::Histogram;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 const FRAME_BYTES: usize = 64 << 20;
 /// An answer that does not come within this is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A receiver looks so often whether all is answered.
+const LOOK: Duration = Duration::from_millis(50);
 /// Local ports that are tried for a shard, from here on.
 const FIRST_PORT: u16 = 40_000;
 
@@ -94,6 +96,19 @@ fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Done<usize> {
     let count = stream.read(&mut received[before..]);
     received.truncate(before + *count.as_ref().unwrap_or(&0));
     count.map_err(io("receive"))
+}
+
+/// As [`receive`]; `None`: nothing came for a moment.
+fn receive_within(stream: &mut TcpStream, received: &mut Vec<u8>) -> Done<Option<usize>> {
+    let before = received.len();
+    received.resize(before + (64 << 10), 0);
+    let count = stream.read(&mut received[before..]);
+    received.truncate(before + *count.as_ref().unwrap_or(&0));
+    match count {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+        Err(error) => Err(io("receive")(error)),
+    }
 }
 
 fn from_port_of(address: SocketAddr, shard: u16, shards: u16) -> Done<TcpStream> {
@@ -197,6 +212,8 @@ pub fn drive(
             ended.store(true, Ordering::Release);
             Ok(())
         });
+        stream.set_read_timeout(Some(LOOK)).map_err(io("connection"))?;
+        let mut last = 0;
         let mut seen = Seen {
             answered: 0,
             errors: 0,
@@ -223,8 +240,14 @@ pub fn drive(
             if ended.load(Ordering::Acquire) && seen.answered >= sent.load(Ordering::Acquire) {
                 break;
             }
-            if receive(&mut stream, &mut received)? == 0 {
-                return Err(Failure::new(format_args!("the server has closed the connection")));
+            // The sender may have ended since: so nothing is waited for long.
+            match receive_within(&mut stream, &mut received)? {
+                Some(0) => return Err(Failure::new(format_args!("the server has closed the connection"))),
+                Some(_) => last = now_ns(),
+                None if now_ns() - last > PATIENCE.as_nanos() as u64 => {
+                    return Err(Failure::new(format_args!("no answer within {PATIENCE:?}")));
+                }
+                None => {}
             }
         }
         sender.join().expect("the sender does not panic")?;
