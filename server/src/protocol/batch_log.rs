@@ -2,7 +2,11 @@
 //!
 //! 1. The mutations are written as one row of `system.batches`; durable when that is answered.
 //! 2. Each goes to its partition.
-//! 3. The row is deleted. What a crash leaves between is applied when the node starts again: twice changes nothing.
+//! 3. The row is deleted, and the batch is answered. What a crash leaves between is applied when the node starts again: twice changes
+//!    nothing.
+//!
+//! A batch that was answered is never replayed: meanwhile its tables may have been truncated, or what it wrote deleted and purged. One
+//! that could not be applied (a shard had no room) is answered with an error, and finished in the background.
 
 use super::fail::{Doing, Done, Failure};
 use super::local::Local;
@@ -11,13 +15,18 @@ use cql::frame::WriteType;
 use cql::language::Environment;
 use engine::{Read, Store};
 use model::{CqlType, Insert, Mutation, MutationBuilder, RowBuilder, Schema, TableOptions, Value};
+use runtime::TaskClass;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The table's keyspace.
 pub(super) const KEYSPACE: &str = "system";
 /// Its name.
 pub(super) const TABLE: &str = "batches";
+
+/// How long a shard that has no room is left alone.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The table, as Cassandra has it.
 pub(super) fn schema() -> Schema {
@@ -55,13 +64,54 @@ pub(super) async fn apply(local: &Rc<Local>, mutations: Vec<Mutation>) -> Done<(
         .and_then(|row| row.at(timestamp))
         .map_err(cql::language::Error::from)?;
     local.shard.apply(entry).await.map_err(of_log)?;
-    apply_all(local, mutations, WriteType::Batch).await?;
-    let done = forget(&table, id.as_bytes(), timestamp + 1);
-    // The batch is applied; if the row stays, it is applied once more at the next start.
-    if let Err(error) = local.shard.apply(done).await {
-        tracing::warn!(%error, "the entry of a batch that is applied could not be removed from the batch log");
+    let entry = Entry { table, id, timestamp };
+    let applied = apply_all(local, mutations.clone(), WriteType::Batch).await;
+    if applied.is_err() {
+        // Its client is told that it takes longer; whatever was deleted meanwhile must not come back at the next start.
+        let local = Rc::clone(local);
+        let finish = async move { finish(&local, mutations, entry).await };
+        drop(runtime::spawn(TaskClass::Request, "finish a batch", finish));
+        return applied;
     }
-    Ok(())
+    // Only then is it answered: a batch that is replayed later would bring back what was truncated, or deleted and purged, since.
+    entry.remove(local).await.map_err(of_log)
+}
+
+/// An entry of the batch log.
+struct Entry {
+    table: Arc<Schema>,
+    id: uuid::Uuid,
+    timestamp: i64,
+}
+
+impl Entry {
+    /// Removes it, however long there is no room for that.
+    async fn remove(&self, local: &Local) -> engine::Result<()> {
+        loop {
+            let removal = forget(&self.table, self.id.as_bytes(), self.timestamp + 1);
+            match local.shard.apply(removal).await {
+                Err(engine::Error::Overloaded { .. }) => runtime::time::sleep(TRY_AGAIN_AFTER).await,
+                removed => return removed,
+            }
+        }
+    }
+}
+
+/// Applies what could not be applied at once, until it is, or the server ends: then the next start does it.
+async fn finish(local: &Rc<Local>, mutations: Vec<Mutation>, entry: Entry) {
+    for mutation in mutations {
+        loop {
+            match local.shard.apply(mutation.clone()).await {
+                Err(engine::Error::Overloaded { .. }) => runtime::time::sleep(TRY_AGAIN_AFTER).await,
+                // Its table is gone meanwhile.
+                Ok(()) | Err(engine::Error::Invalid { .. }) => break,
+                Err(error) => return tracing::warn!(%error, "a logged batch is finished at the next start"),
+            }
+        }
+    }
+    if let Err(error) = entry.remove(local).await {
+        tracing::warn!(%error, "a logged batch is applied once more at the next start");
+    }
 }
 
 fn forget(table: &Schema, id: &[u8], timestamp: i64) -> Mutation {

@@ -462,6 +462,10 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
             bytes - BATCH_WARN_BYTES
         ));
     }
+    // Before anything is written: what is refused must not be in the batch log.
+    for mutation in &mutations {
+        admit(local, mutation).await?;
+    }
     match kind {
         BatchKind::Unlogged => apply_all(local, mutations, WriteType::UnloggedBatch).await?,
         _ => super::batch_log::apply(local, mutations).await?,
