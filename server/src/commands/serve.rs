@@ -59,7 +59,6 @@ fn of_file(data: &Data) -> Done<ServeSettings> {
     let Some(path) = &data.config else {
         return Ok(ServeSettings::default());
     };
-    #[expect(clippy::disallowed_methods, reason = "on the main thread, before there are shards")]
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, "cannot be read", error))?;
     let file: Result<File, _> = toml::from_str(&text);
     file.map(|file| file.server)

@@ -51,6 +51,8 @@ impl Default for Limits {
 const READ_BYTES: usize = 64 << 10;
 /// A receive buffer that has grown beyond this is let go of when it is empty.
 const BUFFER_KEPT: usize = 32 << 10;
+/// Answers above this are not copied if nothing else waits.
+const SENT_IN_PLACE: usize = 4 << 10;
 /// Frames above this take their memory from a budget of the shard.
 const LARGE_FRAME: usize = 256 << 10;
 /// That budget, bytes.
@@ -148,21 +150,31 @@ struct Connection {
 }
 
 impl Connection {
-    fn put(&self, connections: &Connections, bytes: &[u8]) {
+    fn put(&self, connections: &Connections, answer: &[u8]) {
+        self.put_with(connections, answer.len(), |waiting| waiting.extend_from_slice(answer));
+    }
+
+    fn put_with(&self, connections: &Connections, bytes: usize, put: impl FnOnce(&mut Vec<u8>)) {
         if self.broken.get() {
             return;
         }
-        self.outbox.bytes.borrow_mut().extend_from_slice(bytes);
-        self.outbox.waiting.set(self.outbox.waiting.get() + bytes.len());
-        connections
-            .waiting_bytes
-            .set(connections.waiting_bytes.get() + bytes.len());
+        put(&mut self.outbox.bytes.borrow_mut());
+        self.outbox.waiting.set(self.outbox.waiting.get() + bytes);
+        let of_shard = &connections.waiting_bytes;
+        of_shard.set(of_shard.get() + bytes);
         self.outbox.filled.notify_all();
     }
 
     /// A request is answered.
-    fn end(&self, connections: &Connections, answer: &[u8]) {
-        self.put(connections, answer);
+    fn end(&self, connections: &Connections, mut answer: Vec<u8>) {
+        // A long one that is alone is sent from where it lies.
+        let bytes = answer.len();
+        self.put_with(connections, bytes, |waiting| {
+            match waiting.is_empty() && bytes > SENT_IN_PLACE {
+                true => std::mem::swap(waiting, &mut answer),
+                false => waiting.extend_from_slice(&answer),
+            }
+        });
         self.requests.set(self.requests.get() - 1);
         self.idle.notify_all();
     }
@@ -346,15 +358,16 @@ fn begin(
         let write = async move {
             let mut answer = Vec::new();
             session.end_write(header.stream, write, &mut answer).await;
-            connection.end(&connections, &answer);
+            connection.end(&connections, answer);
         };
         return drop(runtime::spawn(TaskClass::Request, "a write", write));
     }
     let body = body.to_vec();
     let request = async move {
         let mut answer = Vec::new();
-        session.answer(&header, &body, limit, &mut answer).await;
-        connection.end(&connections, &answer);
+        // In a place of its own: it is large, and a task is moved a few times before it runs.
+        Box::pin(session.answer(&header, &body, limit, &mut answer)).await;
+        connection.end(&connections, answer);
     };
     drop(runtime::spawn(TaskClass::Request, "a request", request));
 }

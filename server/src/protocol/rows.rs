@@ -32,6 +32,14 @@ impl Chunk {
         }
     }
 
+    /// Bytes of its rows, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Chunk::Page(page) => page.bytes(),
+            Chunk::Own { .. } => 0,
+        }
+    }
+
     pub fn statics(&self) -> Option<RowRef<'_>> {
         match self {
             Chunk::Page(page) => page.static_row(),

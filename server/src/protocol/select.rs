@@ -103,6 +103,8 @@ trait Taker {
     fn room(&self) -> usize;
     /// Whether no more bytes fit, with an error if the client cannot go on.
     fn is_full(&self) -> Done<bool>;
+    /// So many bytes of rows are about to come.
+    fn expect(&mut self, _: usize) {}
     /// Takes a row.
     fn give(&mut self, row: &RowView<'_>, key: &[u8], clustering: &[u8]) -> Done<()>;
 }
@@ -118,6 +120,11 @@ struct PageTaker<'q, 'o> {
 impl Taker for PageTaker<'_, '_> {
     fn room(&self) -> usize {
         self.rows_max.saturating_sub(self.rows.rows() as usize)
+    }
+
+    fn expect(&mut self, bytes: usize) {
+        // Lengths of cells and columns of the key come on top.
+        self.rows.buffer().reserve(bytes + bytes / 4);
     }
 
     fn is_full(&self) -> Done<bool> {
@@ -452,6 +459,7 @@ async fn walk(
             let chunk = source.read(local, read).await?;
             is_read = true;
             met.tombstones += chunk.tombstones();
+            taker.expect(chunk.bytes());
             if let Some(statics) = chunk.statics() {
                 partition.statics = Some(statics.bytes().to_vec());
             }

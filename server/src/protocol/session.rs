@@ -244,7 +244,7 @@ impl Session {
                 self.execute_prepared(id, parameters, header.stream, tracing, &mut warnings, out)
                     .await
             }
-            Request::Batch(batch) => self.batch(batch, header.stream, tracing, &mut warnings, out).await,
+            Request::Batch(batch) => Box::pin(self.batch(batch, header.stream, tracing, &mut warnings, out)).await,
         };
         if let Err(failure) = done {
             out.truncate(start);
@@ -458,7 +458,7 @@ impl Session {
                 check_serial(with.serial_consistency)?;
                 let environment: &Local = local;
                 let execution = Execution { values, environment };
-                let write = modify::execute(local, prepared, modification, values, with.timestamp);
+                let write = Box::pin(modify::execute(local, prepared, modification, values, with.timestamp));
                 let doing = Doing::Write(cql::frame::WriteType::Simple);
                 let modified = within(modification.timeout.as_ref(), &execution, doing, write).await?;
                 answer_modified(&reply, &modification.table, modified, out);
@@ -487,7 +487,7 @@ impl Session {
                     has_own_timestamp: batch.timestamp.is_some(),
                 };
                 let table = batch.statements.first().map(|first| Arc::clone(&first.table));
-                let modified = modify::execute_batch(local, batch_of, warnings).await?;
+                let modified = Box::pin(modify::execute_batch(local, batch_of, warnings)).await?;
                 let reply = Reply { warnings, ..reply };
                 match table {
                     Some(table) => answer_modified(&reply, &table, modified, out),
@@ -505,12 +505,12 @@ impl Session {
                 Ok(())
             }
             Checked::Truncate(table) => {
-                schema::truncate(local, table).await?;
+                Box::pin(schema::truncate(local, table)).await?;
                 reply.void(out);
                 Ok(())
             }
             Checked::Schema(change) => {
-                let changed = schema::execute(local, change, keyspace).await?;
+                let changed = Box::pin(schema::execute(local, change, keyspace)).await?;
                 warnings.extend(changed.warnings);
                 let reply = Reply { warnings, ..reply };
                 match &changed.change {

@@ -90,7 +90,6 @@ impl Server {
     /// A figure of the kernel about the process: the field of `/proc/PID/stat` behind the command, from 0.
     fn stat(&self, field: usize) -> Done<u64> {
         let path = format!("/proc/{}/stat", self.child.id());
-        #[expect(clippy::disallowed_methods, reason = "on the main thread, outside every shard")]
         let text = std::fs::read_to_string(&path).map_err(|error| Failure::new(format_args!("{path}: {error}")))?;
         let behind = text.rsplit_once(") ").map_or("", |(_, behind)| behind);
         let value = behind.split(' ').nth(field).and_then(|value| value.parse().ok());
