@@ -104,6 +104,11 @@ impl Shard {
         Ok(first)
     }
 
+    /// From now on gives no timestamp up to this one, which another shard of the store has given and which a write here will have.
+    pub fn go_on_after(&self, timestamp: i64) {
+        self.clock.go_on_after(timestamp);
+    }
+
     /// The last timestamp that the shard has given; if none yet, one that is not before any that the store gave earlier.
     #[must_use]
     pub fn last_timestamp(&self) -> i64 {

@@ -45,3 +45,25 @@ fn every_shard_gives_timestamps_after_all_that_any_shard_holds() {
         });
     }
 }
+
+/// Found by histories of CQL: a batch over several partitions has the timestamp of one of their owners, and what another gave to a write
+/// after it could be less, so that the write was acknowledged and never seen.
+#[test]
+fn a_shard_goes_on_after_what_another_has_given() {
+    let mut sim = simulator(2, 2);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let (store, _) = open(handle, small("/store")).await;
+        let given = store.call(runtime::ShardId(0), |shard| async move {
+            shard.timestamps(50_000).await.map(|first| first + 49_999)
+        });
+        let given = given.await.flatten().expect("the shard serves");
+        let next = store.call(runtime::ShardId(1), move |shard| async move {
+            shard.go_on_after(given);
+            shard.timestamp().await
+        });
+        let next = next.await.flatten().expect("the shard serves");
+        assert!(next > given, "{next} is given after {given}");
+        store.close().await.expect("closed");
+    });
+}

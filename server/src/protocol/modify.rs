@@ -481,12 +481,21 @@ async fn latest_of_owners(local: &Rc<Local>, keys: &[(TableId, Vec<u8>)]) -> Don
         .collect();
     owners.sort_unstable();
     owners.dedup();
-    let mut latest = i64::MIN;
-    for owner in owners {
-        let given = carry(local, owner, |local| async move {
+    let mut given = Vec::new();
+    for &owner in &owners {
+        let timestamp = carry(local, owner, |local| async move {
             local.shard.timestamp().await.map_err(failed(WriteType::Batch))
         });
-        latest = latest.max(given.await?);
+        given.push(timestamp.await?);
+    }
+    let latest = given.iter().copied().max().unwrap_or(i64::MIN);
+    for (owner, _) in owners.into_iter().zip(given).filter(|(_, given)| *given < latest) {
+        // Else what it gives to a write that comes after the batch could be less than the batch's.
+        carry(local, owner, move |local| async move {
+            local.shard.go_on_after(latest);
+            Ok(())
+        })
+        .await?;
     }
     Ok(latest)
 }
