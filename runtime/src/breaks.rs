@@ -98,11 +98,19 @@ pub enum Break {
     RunsOutliveTruncation,
     /// Shards drop a table, and its files, before the manifest says so.
     DropsBeforeManifest,
+    /// The server applies logged batches without logging them.
+    BatchesWithoutLog,
+    /// The server looks at conditions without holding the partition.
+    ConditionsUnlocked,
+    /// The server answers writes before they are applied.
+    AnswersBeforeApply,
+    /// The server executes prepared statements as they were checked before the table was altered.
+    StatementsOutliveAlterations,
 }
 
 impl Break {
     /// Every break, in the order of declaration.
-    pub const ALL: [Break; 46] = [
+    pub const ALL: [Break; 50] = [
         Break::SkipLogSync,
         Break::AckBeforeSync,
         Break::ApplyBeforeSync,
@@ -149,6 +157,18 @@ impl Break {
         Break::FlushesOutliveTruncation,
         Break::RunsOutliveTruncation,
         Break::DropsBeforeManifest,
+        Break::BatchesWithoutLog,
+        Break::ConditionsUnlocked,
+        Break::AnswersBeforeApply,
+        Break::StatementsOutliveAlterations,
+    ];
+
+    /// Those of the server, which the histories of `cargo xtask sim-cql` show.
+    pub const OF_SERVER: [Break; 4] = [
+        Break::BatchesWithoutLog,
+        Break::ConditionsUnlocked,
+        Break::AnswersBeforeApply,
+        Break::StatementsOutliveAlterations,
     ];
 
     /// The name on command lines.
@@ -200,6 +220,10 @@ impl Break {
             Break::FlushesOutliveTruncation => "flushes-outlive-truncation",
             Break::RunsOutliveTruncation => "runs-outlive-truncation",
             Break::DropsBeforeManifest => "drops-before-manifest",
+            Break::BatchesWithoutLog => "batches-without-log",
+            Break::ConditionsUnlocked => "conditions-unlocked",
+            Break::AnswersBeforeApply => "answers-before-apply",
+            Break::StatementsOutliveAlterations => "statements-outlive-alterations",
         }
     }
 
@@ -255,6 +279,12 @@ impl Break {
             Break::FlushesOutliveTruncation => "a flush that is under way when its table is truncated goes on",
             Break::RunsOutliveTruncation => "the row cache knows what was truncated",
             Break::DropsBeforeManifest => "shards drop a table, and its files, before the manifest says so",
+            Break::BatchesWithoutLog => "the server applies logged batches without logging them",
+            Break::ConditionsUnlocked => "the server looks at conditions without holding the partition",
+            Break::AnswersBeforeApply => "the server answers writes before they are applied",
+            Break::StatementsOutliveAlterations => {
+                "the server executes prepared statements as they were checked before the table was altered"
+            }
             Break::NarrowsNothing => "a compaction leaves tokens of its inputs in force that a fragment has",
             Break::CopiesDroppedColumns => {
                 "rows that nothing else can change are copied with what dropped columns hold"

@@ -122,7 +122,8 @@ impl Session {
 
     /// A prepared write of one partition that depends on nothing, made into its mutation where it lies, without a task and without a copy
     /// of its body. `None`: it goes the long way, where what is wrong with it is told.
-    pub(super) fn begin_write(&self, header: &Header, body: &[u8]) -> Option<(Mutation, Consistency)> {
+    #[must_use]
+    pub fn begin_write(&self, header: &Header, body: &[u8]) -> Option<(Mutation, Consistency)> {
         let plain = header.opcode == Opcode::Execute && !header.flags.compressed() && !header.flags.tracing();
         if !plain || !self.started.get() {
             return None;
@@ -160,12 +161,7 @@ impl Session {
     }
 
     /// Applies what [`begin_write`](Self::begin_write) has made, and appends the answer to `out`.
-    pub(super) async fn end_write(
-        &self,
-        stream: i16,
-        (mutation, consistency): (Mutation, Consistency),
-        out: &mut Vec<u8>,
-    ) {
+    pub async fn end_write(&self, stream: i16, (mutation, consistency): (Mutation, Consistency), out: &mut Vec<u8>) {
         let start = out.len();
         let reply = Reply::to(stream);
         match modify::apply_one(&self.local, mutation).await {
