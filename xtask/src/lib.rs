@@ -13,10 +13,12 @@ mod clock;
 mod drivers;
 mod fuzz;
 mod kill9;
+mod kill9_cql;
 mod leaks;
 mod rng;
 mod roundtrip;
 mod sim;
+mod sim_cql;
 pub mod workspace;
 
 use std::process::ExitCode;
@@ -42,10 +44,14 @@ enum Command {
     Sim(sim::command::Options),
     /// Histories of chat: several writers with every call of the messages API, power cuts, other numbers of shards, snapshots.
     SimChat(chat::Options),
+    /// Histories of the server's sessions: pipelined requests, conditions, pages, definitions that change, power cuts.
+    SimCql(sim_cql::Options),
     /// A power cut at every disk operation of a scripted run, with unsynced data kept, dropped and torn.
     CrashPoints(sim::crash_points::Options),
     /// The real program, killed with SIGKILL while it imports chat or serves a mixed load, opened again and compared.
     Kill9(kill9::Options),
+    /// The real server, killed with SIGKILL under a load of CQL, started again and asked.
+    Kill9Cql(kill9_cql::Options),
     /// Chat in many channels, edited and deleted in part, compacted by each strategy, killed with SIGKILL in between: every channel exact.
     ChatCompaction(chat_compaction::Options),
     /// The process that `chat-compaction` kills.
@@ -84,10 +90,12 @@ fn execute(command: Command) -> bool {
         Command::Leaks(options) => leaks::run(&options),
         Command::Sim(options) => sim::command::run(options),
         Command::SimChat(options) => chat::run(options),
+        Command::SimCql(options) => sim_cql::run(options),
         Command::ChatCompaction(options) => chat_compaction::run(&options),
         Command::ChatCompactionChild(options) => chat_compaction::child::run(&options),
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
+        Command::Kill9Cql(options) => kill9_cql::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),
         Command::Drivers(options) => drivers::run(&options),
         Command::Roundtrip(options) => roundtrip::run(&options),

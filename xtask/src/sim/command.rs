@@ -70,10 +70,10 @@ pub(crate) fn run(options: Options) -> bool {
         .max(1);
     if options.list_breaks {
         let breaks = Break::ALL.map(|each| {
-            let by = if NOT_OF_HISTORY.contains(&each) {
-                " (caught by a test of the engine, not by sim)"
-            } else {
-                ""
+            let by = match each {
+                _ if Break::OF_SERVER.contains(&each) => " (noticed by sim-cql)",
+                _ if NOT_OF_HISTORY.contains(&each) => " (caught by a test of the engine, not by sim)",
+                _ => "",
             };
             println!("{:<28} {}{by}", each.name(), each.describe());
             each.name()
@@ -114,7 +114,8 @@ pub(crate) fn run(options: Options) -> bool {
 fn each_break(seeds: Range<u64>, jobs: usize) -> bool {
     let mut noticed = serde_json::Map::new();
     let mut missed = Vec::new();
-    for broken in Break::ALL.into_iter().filter(|broken| !NOT_OF_HISTORY.contains(broken)) {
+    let shown = |broken: &Break| !NOT_OF_HISTORY.contains(broken) && !Break::OF_SERVER.contains(broken);
+    for broken in Break::ALL.into_iter().filter(shown) {
         set_break(Some(broken));
         let outcome = run_seeds(seeds.clone(), jobs, false);
         set_break(None);
