@@ -63,6 +63,7 @@ const STAGES: &[Stage] = &[
         command(&["sim", "--each-break", "--seeds", "0..2000"])
     }),
     ("chat histories", || command(&["sim-chat", "--seeds", "0..300"])),
+    ("cql histories", || command(&["sim-cql", "--seeds", "0..500"])),
     ("crash points", || command(&["crash-points"])),
     ("round trip", || command(&["roundtrip", "--kills", "1"])),
     // About a minute each.
