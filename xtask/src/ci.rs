@@ -71,7 +71,6 @@ const STAGES: &[Stage] = &[
     ("chat, compacted and killed", || {
         command(&["chat-compaction", "--messages", "40000", "--kills", "4"])
     }),
-    ("drivers", || command(&["drivers", "--only", "python,rust,node"])),
     ("bit flips", || command(&["bitflip"])),
     ("leaks", || command(&["leaks", "--rounds", "200", "--cycles", "10"])),
     // Minutes of building, where there is a nightly compiler; 20 s each are a command of their own.
