@@ -399,11 +399,8 @@ impl Expr {
             Expr::Constant(bytes) => Evaluated::Value(Cow::Borrowed(bytes)),
             Expr::Marker(index, ty) => match execution.values.get(usize::from(*index)) {
                 Some(Value::Bytes(value)) => {
-                    ty.validate(value)?;
-                    match ty.is_collection() {
-                        true => Evaluated::Value(ty.canonical(value)?),
-                        false => Evaluated::Value(Cow::Borrowed(value)),
-                    }
+                    // Checked; a set somewhere in it is sorted.
+                    Evaluated::Value(ty.canonical(value)?)
                 }
                 Some(Value::Unset) => Evaluated::Unset,
                 Some(Value::Null) => Evaluated::Null,

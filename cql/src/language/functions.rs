@@ -329,19 +329,19 @@ pub(super) fn real_text(real: f64) -> String {
     format!("{mantissa}{point}E{exponent}")
 }
 
-/// As Java's `BigDecimal.toPlainString`.
+/// As Java's `BigDecimal.toPlainString`; with very many zeros, with an exponent.
 fn decimal_text(unscaled: &BigInt, scale: i32) -> String {
+    const ZEROS_MAX: u32 = 10_000;
     let negative = unscaled.sign() == num_bigint::Sign::Minus;
     let digits = unscaled.magnitude().to_string();
     let sign = if negative { "-" } else { "" };
+    if scale.unsigned_abs() > ZEROS_MAX {
+        return format!("{sign}{digits}E{}", -i64::from(scale));
+    }
     match usize::try_from(scale) {
-        Err(_) => format!(
-            "{sign}{digits}{}",
-            "0".repeat(scale.unsigned_abs().min(10_000) as usize)
-        ),
+        Err(_) => format!("{sign}{digits}{}", "0".repeat(scale.unsigned_abs() as usize)),
         Ok(0) => format!("{sign}{digits}"),
         Ok(scale) => {
-            let scale = scale.min(10_000);
             let digits = format!("{digits:0>width$}", width = scale + 1);
             let (whole, fraction) = digits.split_at(digits.len() - scale);
             format!("{sign}{whole}.{fraction}")
@@ -476,6 +476,7 @@ mod tests {
         assert_eq!(to(&0.1_f32.to_be_bytes(), CqlType::Float, CqlType::Text), b"0.1");
         assert_eq!(to(&[0, 0, 0, 2, 0, 150], CqlType::Decimal, CqlType::Text), b"1.50");
         assert_eq!(to(&[0, 0, 0, 2, 0, 150], CqlType::Decimal, CqlType::Int), [0, 0, 0, 1]);
+        assert_eq!(to(&[0, 1, 0, 0, 7], CqlType::Decimal, CqlType::Text), b"7E-65536");
         assert!(cast(&CqlType::Text, &CqlType::Int).is_none());
     }
 }

@@ -734,7 +734,8 @@ impl Partitions {
             }
             parts.push(values);
         }
-        if parts.iter().map(Vec::len).product::<usize>() > COMBINATIONS_MAX {
+        let count = parts.iter().map(Vec::len).fold(1, usize::saturating_mul);
+        if count > COMBINATIONS_MAX {
             return Err(too_many());
         }
         let mut keys = Vec::new();

@@ -54,7 +54,10 @@ pub fn min_time_uuid(millis: i64) -> [u8; 16] {
 /// The largest time-based UUID of a millisecond.
 #[must_use]
 pub fn max_time_uuid(millis: i64) -> [u8; 16] {
-    time_uuid(millis.saturating_add(1).saturating_mul(10_000) - 1, [0x7F; 8])
+    time_uuid(
+        millis.saturating_add(1).saturating_mul(10_000).saturating_sub(1),
+        [0x7F; 8],
+    )
 }
 
 /// The `date` of milliseconds since the Unix epoch.
@@ -275,6 +278,10 @@ mod tests {
         let compare = |a: &[u8], b: &[u8]| model::CqlType::TimeUuid.compare(a, b);
         assert!(compare(&first, &last).is_lt() && compare(&last, &next).is_lt());
         assert_eq!(millis_of(&[0; 16]), None);
+        // Any number may be asked for.
+        for millis in [i64::MIN, i64::MAX] {
+            assert_eq!((min_time_uuid(millis)[6] >> 4, max_time_uuid(millis)[6] >> 4), (1, 1));
+        }
         let text = uuid::Uuid::from_bytes(min_time_uuid(0)).to_string();
         assert_eq!(text, "13814000-1dd2-11b2-8080-808080808080");
     }

@@ -67,6 +67,9 @@ pub fn place_of(text: &str, at: usize) -> Place {
     }
 }
 
+/// A statement has no more tokens: each takes more memory than its text, and is looked at in one go.
+const TOKENS_MAX: usize = 500_000;
+
 /// All tokens of a text; the last is [`Kind::End`].
 ///
 /// # Errors
@@ -74,9 +77,15 @@ pub fn place_of(text: &str, at: usize) -> Place {
 pub fn tokens(text: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
     let mut lexer = Lexer { text, at: 0 };
     // A token for each few bytes, as a first guess.
-    let mut tokens = Vec::with_capacity(text.len() / 5 + 2);
+    let mut tokens = Vec::with_capacity((text.len() / 5 + 2).min(TOKENS_MAX));
     loop {
         let token = lexer.next()?;
+        if tokens.len() >= TOKENS_MAX {
+            return Err(lexer.error(
+                token.start,
+                format!("a statement of more than {TOKENS_MAX} words and signs; bind values instead"),
+            ));
+        }
         let is_end = token.kind == Kind::End;
         tokens.push(token);
         if is_end {
@@ -297,6 +306,7 @@ mod tests {
         assert_eq!(told("SELECT\n  ^"), "line 2:2 no viable alternative at character '^'");
         assert!(told("'abc").contains("line 1:0 "));
         assert!(told("a /* b").contains("line 1:2 "));
+        assert!(told(&"1,".repeat(TOKENS_MAX)).contains("bind values instead"));
     }
 
     proptest::proptest! {
