@@ -309,7 +309,10 @@ fn of_table(table: &Schema) -> Element {
 }
 
 fn create_keyspace(keyspace: &Keyspace) -> String {
-    let mut replication = vec![format!("'class': '{}'", short_class(&keyspace.replication["class"]))];
+    let mut replication = vec![format!(
+        "'class': '{}'",
+        short_class(keyspace.replication.get("class").map_or("", String::as_str))
+    )];
     for (name, value) in keyspace.replication.iter().filter(|(name, _)| *name != "class") {
         replication.push(format!("'{name}': '{value}'"));
     }

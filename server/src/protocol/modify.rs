@@ -75,7 +75,7 @@ pub(super) async fn execute(
     let timestamp = write.timestamp.or(timestamp);
     if !modification.needs_read() {
         let mut mutations = Vec::new();
-        let mut carried = Vec::new();
+        let mut carried: BTreeMap<ShardId, Vec<Vec<u8>>> = BTreeMap::new();
         for key in write.keys() {
             let owner = local.shard.owner(model::token_of(key));
             let timestamp = match timestamp {
@@ -84,28 +84,24 @@ pub(super) async fn execute(
                     local.shard.timestamp().await.map_err(failed(WriteType::Simple))?
                 }
                 None => {
-                    carried.push(owner);
+                    carried.entry(owner).or_default().push(key.clone());
                     continue;
                 }
             };
             mutations.extend(mutation_of(local, &write, key, timestamp)?);
         }
-        carried.sort_unstable();
-        carried.dedup();
-        if carried.is_empty() {
-            apply_all(local, mutations, WriteType::Simple).await?;
-            return Ok(Modified::Void);
-        }
-        // Each owner gives the timestamps of its own partitions.
-        let item = Item {
-            prepared: Arc::clone(prepared),
-            at: 0,
-            values: Values::of(values),
-        };
         apply_all(local, mutations, WriteType::Simple).await?;
-        for owner in carried {
-            let item = item.clone();
-            carry(local, owner, move |local| async move { at_owner(&local, &item).await }).await?;
+        // Each owner gives the timestamps of its own partitions. Their keys go along: evaluated once more they could be others.
+        for (owner, keys) in carried {
+            let item = Item {
+                prepared: Arc::clone(prepared),
+                at: 0,
+                values: Values::of(values),
+            };
+            carry(local, owner, move |local| async move {
+                at_owner(&local, &item, &keys).await
+            })
+            .await?;
         }
         return Ok(Modified::Void);
     }
@@ -150,8 +146,8 @@ where
     there.await.map_err(failed(WriteType::Simple))?
 }
 
-/// The partitions of a statement that this shard owns, each with a timestamp of its own.
-async fn at_owner(local: &Rc<Local>, item: &Item) -> Done<()> {
+/// Partitions of a statement that this shard owns, each with a timestamp of its own.
+async fn at_owner(local: &Rc<Local>, item: &Item, keys: &[Vec<u8>]) -> Done<()> {
     let values = item.values.get();
     let environment: &Local = local;
     let write = item.modification().bind(Execution {
@@ -159,11 +155,9 @@ async fn at_owner(local: &Rc<Local>, item: &Item) -> Done<()> {
         environment,
     })?;
     let mut mutations = Vec::new();
-    for key in write.keys() {
-        if local.shard.owner(model::token_of(key)) == local.shard.id() {
-            let timestamp = local.shard.timestamp().await.map_err(failed(WriteType::Simple))?;
-            mutations.extend(mutation_of(local, &write, key, timestamp)?);
-        }
+    for key in keys {
+        let timestamp = local.shard.timestamp().await.map_err(failed(WriteType::Simple))?;
+        mutations.extend(mutation_of(local, &write, key, timestamp)?);
     }
     apply_all(local, mutations, WriteType::Simple).await
 }

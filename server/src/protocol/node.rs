@@ -52,15 +52,21 @@ pub struct Node {
 
 #[derive(Default)]
 struct Texts {
-    by_id: BTreeMap<StatementId, (Text, u64)>,
-    /// The result's columns of each statement as they were first, and whether they have been others since: whoever was told the first
-    /// ones would misread rows without them.
-    results: BTreeMap<StatementId, (u64, bool)>,
-    /// The result's columns that were told when the statement was prepared last.
-    told: BTreeMap<StatementId, u64>,
+    by_id: BTreeMap<StatementId, Known>,
     by_age: BTreeMap<u64, StatementId>,
     next: u64,
     bytes: usize,
+}
+
+/// What is known of a statement that was prepared.
+struct Known {
+    text: Text,
+    /// The result's columns as they were first.
+    first_result: u64,
+    /// They have been others since: whoever was told the first ones would misread rows without them.
+    has_changed: bool,
+    /// The columns that were told when it was prepared last; `None`: it is to be prepared again.
+    told_result: Option<u64>,
 }
 
 impl Node {
@@ -88,42 +94,39 @@ impl Node {
     /// Remembers a prepared statement for all shards, and that its client is told the columns that it has now. False if another text
     /// has the same id, which nobody will see by chance.
     pub(super) fn remember(&self, statement: &Statement, keyspace: Option<&str>) -> bool {
-        let (id, text) = (statement.id, &*statement.text);
+        let (id, text, result) = (statement.id, &*statement.text, statement.result_hash);
         let mut texts = self.texts.lock();
-        let present = texts.by_id.get(&id);
-        let is_present = present.is_some();
-        if present.is_some_and(|(of, _)| of.0.as_deref() != keyspace || of.1 != text) {
-            return false;
-        }
-        let result = statement.result_hash;
-        let (first, changed) = texts.results.entry(id).or_insert((result, false));
-        *changed |= *first != result;
-        texts.told.insert(id, result);
-        if is_present {
-            return true;
+        if let Some(known) = texts.by_id.get_mut(&id) {
+            known.has_changed |= known.first_result != result;
+            known.told_result = Some(result);
+            return known.text.0.as_deref() == keyspace && known.text.1 == text;
         }
         let age = texts.next;
         texts.next += 1;
         texts.bytes += text.len();
-        let kept = Arc::new((keyspace.map(str::to_owned), text.to_owned()));
-        texts.by_id.insert(id, (kept, age));
         texts.by_age.insert(age, id);
+        let known = Known {
+            text: Arc::new((keyspace.map(str::to_owned), text.to_owned())),
+            first_result: result,
+            has_changed: false,
+            told_result: Some(result),
+        };
+        texts.by_id.insert(id, known);
         while texts.by_id.len() > TEXTS_MAX || texts.bytes > TEXT_BYTES_MAX {
             let Some((_, oldest)) = texts.by_age.pop_first() else {
                 break;
             };
-            texts.results.remove(&oldest);
-            texts.told.remove(&oldest);
-            if let Some((gone, _)) = texts.by_id.remove(&oldest) {
-                texts.bytes -= gone.1.len();
-            }
+            let gone = texts.by_id.remove(&oldest).expect("each has one age");
+            texts.bytes -= gone.text.1.len();
         }
         true
     }
 
     /// The text of an id.
     pub(super) fn text_of(&self, id: &StatementId) -> Option<Text> {
-        self.texts.lock().by_id.get(id).map(|(text, _)| Arc::clone(text))
+        let texts = self.texts.lock();
+        let known = texts.by_id.get(id).filter(|known| known.told_result.is_some());
+        known.map(|known| Arc::clone(&known.text))
     }
 
     /// Forgets a statement whose rows have other columns than were told, so that it is prepared again; false if they have not.
@@ -132,15 +135,14 @@ impl Node {
     /// come with rows.
     pub(super) fn forget_changed(&self, statement: &Statement) -> bool {
         let mut texts = self.texts.lock();
-        if texts.told.get(&statement.id) == Some(&statement.result_hash) {
-            return false;
+        let Some(known) = texts.by_id.get_mut(&statement.id) else {
+            return true;
+        };
+        let is_told = known.told_result == Some(statement.result_hash);
+        if !is_told {
+            known.told_result = None;
         }
-        texts.told.remove(&statement.id);
-        if let Some((gone, age)) = texts.by_id.remove(&statement.id) {
-            texts.by_age.remove(&age);
-            texts.bytes -= gone.1.len();
-        }
-        true
+        !is_told
     }
 
     /// Whether the columns of a statement's rows have always been what they are.
@@ -149,12 +151,10 @@ impl Node {
             return known;
         }
         let mut texts = self.texts.lock();
-        let (first, changed) = texts
-            .results
-            .entry(statement.id)
-            .or_insert((statement.result_hash, false));
-        *changed |= *first != statement.result_hash;
-        let has_one = !*changed;
+        let has_one = texts.by_id.get_mut(&statement.id).is_some_and(|known| {
+            known.has_changed |= known.first_result != statement.result_hash;
+            !known.has_changed
+        });
         statement.has_one_result.set(Some(has_one));
         has_one
     }

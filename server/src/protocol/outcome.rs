@@ -1,10 +1,13 @@
 //! What a conditional statement that was not applied shows: `ModificationStatement.buildCasResultSet`.
 
-use super::fail::Done;
+use super::fail::{Done, Failure};
 use super::modify::Outcome;
 use cql::language::{ColumnRef, Conditions, Place, Present, RowView, Write, all_columns};
 use model::{RowRef, Schema};
 use std::sync::Arc;
+
+/// The most bytes that are shown: far below the 256 MiB of a frame.
+const SHOWN_BYTES_MAX: usize = 64 << 20;
 
 /// The columns that are shown, and their values where there is a row.
 ///
@@ -35,6 +38,7 @@ pub(super) fn of(
     }
     let parts = table.split_partition_key(key).map_err(cql::language::Error::from)?;
     let mut rows = Vec::new();
+    let mut bytes = 0;
     let mut seen: Vec<Vec<u8>> = Vec::new();
     for write in writes.iter().filter(|write| !write.modification().conditions.is_none()) {
         let named = write.rows()?.into_iter().next();
@@ -68,10 +72,18 @@ pub(super) fn of(
             row: row.unwrap_or(RowRef::EMPTY),
             statics: statics.unwrap_or(RowRef::EMPTY),
         };
-        let values = columns
-            .iter()
-            .map(|column| view.value(column).map(|value| value.into_owned()));
-        rows.push(values.collect());
+        let mut values = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let value = view.value(column).map(|value| value.into_owned());
+            bytes += value.as_ref().map_or(0, Vec::len);
+            values.push(value);
+        }
+        if bytes > SHOWN_BYTES_MAX {
+            return Err(Failure::invalid(
+                "the rows that were found are longer than 64 MiB, and nothing was written; put fewer conditions into one batch",
+            ));
+        }
+        rows.push(values);
         seen.push(place);
     }
     if rows.is_empty() {

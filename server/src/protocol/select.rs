@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 /// The most bytes of a page that is bounded by rows; the answer then says where to go on.
 const PAGE_BYTES: usize = 2 << 20;
-/// The most bytes of an answer without pages.
+/// The most bytes of an answer: a cell more is far below the 256 MiB of a frame.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Rows that are read at once where more are wanted.
 const READ_ROWS: usize = 1000;
@@ -131,19 +131,30 @@ impl Taker for PageTaker<'_, '_> {
         if self.room() == 0 {
             return Ok(true);
         }
-        if !self.pages && self.rows.len() > ANSWER_BYTES_MAX {
-            return Err(Failure::invalid(
-                "the result is longer than 128 MiB; ask for it in pages, or for less of it",
-            ));
-        }
         Ok(self.pages && self.rows.len() > PAGE_BYTES)
     }
 
     fn give(&mut self, row: &RowView<'_>, _: &[u8], _: &[u8]) -> Done<()> {
-        for column in &self.query.select.columns {
-            column.selected.write(row, &self.query.execution, &mut self.rows)?;
-        }
-        Ok(())
+        put_row(self.query, row, &mut self.rows)
+    }
+}
+
+/// Appends a row to an answer.
+fn put_row(query: &Query<'_>, row: &RowView<'_>, out: &mut RowsWriter<'_>) -> Done<()> {
+    for column in &query.select.columns {
+        column.selected.write(row, &query.execution, out)?;
+        // A column may be selected many times: so each is looked at, and no answer comes near to what the protocol can carry.
+        must_fit(out.len())?;
+    }
+    Ok(())
+}
+
+fn must_fit(bytes: usize) -> Done<()> {
+    match bytes > ANSWER_BYTES_MAX {
+        true => Err(Failure::invalid(
+            "the result is longer than 128 MiB; ask for it in pages, or for less of it",
+        )),
+        false => Ok(()),
     }
 }
 
@@ -176,9 +187,14 @@ impl Taker for Count<'_> {
             }
         }
         if self.first.is_none() {
-            let value = |of: &Selected| Ok(of.evaluate(row, execution)?.map(Cow::into_owned));
-            let values: Done<Vec<_>> = columns.iter().map(|column| value(&column.selected)).collect();
-            self.first = Some(values?);
+            let (mut values, mut bytes) = (Vec::new(), 0);
+            for column in columns {
+                let value = column.selected.evaluate(row, execution)?.map(Cow::into_owned);
+                bytes += value.as_ref().map_or(0, Vec::len);
+                must_fit(bytes)?;
+                values.push(value);
+            }
+            self.first = Some(values);
         }
         Ok(())
     }
@@ -257,9 +273,7 @@ impl Keep {
                 row,
                 statics: RowRef::trusted(&kept.statics),
             };
-            for column in &query.select.columns {
-                column.selected.write(&view, &query.execution, out)?;
-            }
+            put_row(query, &view, out)?;
         }
         Ok(())
     }

@@ -31,6 +31,9 @@ use uuid::Uuid;
 /// Reads that meet more tombstones than this are warned about, unless the table says something else.
 const TOMBSTONES_WARNED: u64 = 1000;
 
+/// Of a traced text so many characters are remembered.
+const TRACED_CHARS_MAX: usize = 1000;
+
 /// One connection.
 pub struct Session {
     local: Rc<Local>,
@@ -263,7 +266,7 @@ impl Session {
                 started_micros: begun,
                 micros,
                 request: kind,
-                query: traced_text.to_owned(),
+                query: traced_text.chars().take(TRACED_CHARS_MAX).collect(),
                 steps: vec![step("Parsing and executing", 0), step("Request complete", micros)],
             });
         }
