@@ -29,7 +29,7 @@ pub struct Limits {
     pub connections: usize,
     /// Requests of one connection that are under way at once; further ones wait in its socket.
     pub requests: usize,
-    /// How long a connection has for its `STARTUP`, and for the rest of a frame that has begun.
+    /// How long a connection has for its `STARTUP`, and for a frame that has begun (and a second more for each 64 KiB of it).
     pub startup: Duration,
     /// How long a connection may say nothing; zero: for ever.
     pub idle: Duration,
@@ -61,8 +61,14 @@ const LARGE_FRAMES_BYTES: usize = 256 << 20;
 const WAITING_BYTES: usize = 1 << 20;
 /// With more bytes waiting for all connections of a shard, those that have any wait.
 const WAITING_BYTES_OF_SHARD: usize = 256 << 20;
+/// With more bytes waiting, a client that is to be told of an event has stopped reading.
+const WAITING_BYTES_OF_EVENTS: usize = 4 << 20;
+/// The fewest bytes per second of a frame that has begun, beyond [`Limits::startup`].
+const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
 /// How long a draining connection has to send what waits.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How often a draining shard looks for connections that have nothing more to do.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// The connections of a shard.
 pub(super) struct Connections {
@@ -105,24 +111,17 @@ impl Connections {
     /// Takes no more requests, and waits until all that were taken are answered and sent; what takes too long is cut off.
     pub async fn drain(&self) {
         self.draining.set(true);
-        for connection in self.all.borrow().values() {
-            connection.idle.notify_all();
-        }
-        let gone = async {
-            while self.len() > 0 {
-                self.changed.notified().await;
-            }
-        };
-        if runtime::time::timeout(DRAIN, gone).await.is_err() {
+        let cut_off = Instant::now() + DRAIN;
+        while self.len() > 0 && Instant::now() < cut_off + DRAIN {
+            let is_late = Instant::now() >= cut_off;
             for connection in self.all.borrow().values() {
-                connection.stream.shutdown();
-            }
-            let _late = runtime::time::timeout(DRAIN, async {
-                while self.len() > 0 {
-                    self.changed.notified().await;
+                connection.idle.notify_all();
+                // Its reader waits for bytes that nobody will look at.
+                if is_late || connection.is_at_rest() {
+                    connection.stream.shutdown();
                 }
-            })
-            .await;
+            }
+            let _later = runtime::time::timeout(DRAIN_LOOK, self.changed.notified()).await;
         }
     }
 }
@@ -144,6 +143,7 @@ struct Connection {
     requests: Cell<usize>,
     /// A request has ended, answers have been sent, or it is to be drained.
     idle: Notify,
+    /// By when bytes are to come.
     deadline: Cell<Option<Instant>>,
     /// The socket takes nothing any more.
     broken: Cell<bool>,
@@ -185,6 +185,20 @@ impl Connection {
         self.idle.notify_all();
     }
 
+    /// Whether nothing is under way and nothing waits to be sent.
+    fn is_at_rest(&self) -> bool {
+        self.requests.get() == 0 && self.outbox.waiting.get() == 0
+    }
+
+    /// Tells the client of an event. One that does not read is cut off: events come without being asked for, so that nothing else
+    /// would bound what waits.
+    fn push(&self, connections: &Connections, event: &[u8]) {
+        match self.outbox.waiting.get() > WAITING_BYTES_OF_EVENTS {
+            true => self.stream.shutdown(),
+            false => self.put(connections, event),
+        }
+    }
+
     /// Whether no further request may be read now.
     fn is_busy(&self, connections: &Connections, limits: &Limits) -> bool {
         let waiting = self.outbox.waiting.get();
@@ -224,7 +238,7 @@ pub(super) async fn serve(local: Rc<Local>, accepted: Accepted, limits: Limits) 
         let (connection, connections) = (Rc::downgrade(&connection), Rc::clone(&connections));
         Rc::new(move |bytes: &[u8]| {
             if let Some(connection) = connection.upgrade() {
-                connection.put(&connections, bytes);
+                connection.push(&connections, bytes);
             }
         })
     };
@@ -244,9 +258,22 @@ pub(super) async fn serve(local: Rc<Local>, accepted: Accepted, limits: Limits) 
     connection.outbox.filled.notify_all();
     connection.deadline.set(Some(Instant::now() + DRAIN));
     writer.await;
+    if !connections.draining.get() {
+        read_to_end(&connection.stream).await;
+    }
     connection.stream.shutdown();
     connections.all.borrow_mut().remove(&number);
     connections.changed.notify_all();
+}
+
+/// Reads and throws away what the client still sends: closing a socket with unread bytes resets the connection, and the client may
+/// lose the answer that tells it why. It ends by the deadline at the latest.
+async fn read_to_end(stream: &Stream) {
+    stream.end_writes();
+    let mut bytes = Vec::new();
+    while matches!(stream.read(&mut bytes, READ_BYTES).await, Ok(1..)) {
+        bytes.clear();
+    }
 }
 
 async fn write(connection: &Connection, connections: &Connections) {
@@ -281,11 +308,16 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
     let mut frames = Frames::of_requests(limits.frame_bytes);
     let mut received: Vec<u8> = Vec::new();
     let mut large = None;
+    let accepted = Instant::now();
+    // When the frame began of which a part has come: a byte now and then does not keep it alive.
+    let (mut has_part, mut begun) = (false, accepted);
     loop {
         let mut used = 0;
         let mut need = 0;
         // All frames that are whole.
         while need == 0 {
+            // Each is a few microseconds of work, and a read may bring thousands.
+            runtime::breathe().await;
             while connection.is_busy(connections, limits) && !connections.draining.get() && !connection.broken.get() {
                 connection.idle.notified().await;
             }
@@ -326,17 +358,28 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
                     .await,
             );
         }
-        // A frame that has begun, and a session that has not, have little time.
-        let allowed = match (received.is_empty() && session.has_started(), limits.idle) {
-            (false, _) => Some(limits.startup),
-            (true, Duration::ZERO) => None,
-            (true, idle) => Some(idle),
+        let now = Instant::now();
+        if used > 0 || !has_part {
+            begun = now;
+        }
+        has_part = !received.is_empty();
+        let allowed = match limits.idle {
+            _ if !session.has_started() => Some(accepted + limits.startup),
+            _ if has_part => {
+                let seconds = (received.len() + need) / FRAME_BYTES_PER_SECOND;
+                Some(begun + limits.startup + Duration::from_secs(seconds as u64))
+            }
+            Duration::ZERO => None,
+            idle => Some(now + idle),
         };
-        connection.deadline.set(allowed.map(|allowed| Instant::now() + allowed));
+        connection.deadline.set(allowed);
         if !received.is_empty() {
             received.reserve(need);
         }
-        match connection.stream.read(&mut received, need.max(READ_BYTES)).await {
+        let read = connection.stream.read(&mut received, need.max(READ_BYTES)).await;
+        // While its requests wait, nothing is asked of the client.
+        connection.deadline.set(None);
+        match read {
             Ok(1..) => {}
             Ok(0) | Err(_) => return,
         }
