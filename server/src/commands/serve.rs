@@ -4,6 +4,7 @@ use crate::cli::{Data, Serve, ServeSettings};
 use crate::failure::{Done, Failure};
 use crate::session;
 use cql::language::ddl::Topology;
+use engine::Config;
 use messages::{Messages, Options};
 use runtime::ShardId;
 use scrollback_server::protocol::{self, Identity, Limits, Node};
@@ -32,7 +33,16 @@ pub fn run(args: Serve) -> Done<()> {
         0 => None,
         port => Some(SocketAddr::new(listen.ip(), port)),
     };
-    let config = session::config(&data)?;
+    if listen.port() == 0 || shard_aware.is_some_and(|shard_aware| shard_aware.port() == listen.port()) {
+        return Err(Failure::new(format_args!(
+            "the server needs a port of its own (--listen), and another one for shard-aware drivers (--shard-aware-port, 0 for none)"
+        )));
+    }
+    let mut config = session::config(&data)?;
+    if data.config.is_none() {
+        // Other commands write little and have short ones.
+        config.log_segment_bytes = Config::new("").log_segment_bytes;
+    }
     // Before the store is opened: the shards' listeners share their port, so that they would not notice another process.
     for address in [Some(listen), shard_aware].into_iter().flatten() {
         must_be_free(address)?;
