@@ -133,7 +133,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, jobs: usize, broken: Option<Break>) ->
         4 * sum.of("replayed"),
         2 * sum.resharded,
     ];
-    let met_enough = seeds_run < 100 || met.iter().all(|met| *met >= seeds_run / 20);
+    let met_enough = seeds_run < 100 || met.iter().all(|met| *met >= seeds_run);
     let mut line = json!({
         "seeds": seeds_run,
         "failed": u64::from(failure.is_some()),
@@ -249,7 +249,7 @@ impl Course {
         let look = self.look(handle, Rc::clone(&opened));
         if self.drive(ops, look) && self.truth.borrow().violation().is_none() {
             let server = opened.take().expect("it was looked at");
-            let ops = (!last && self.rng.chance(7, 8)).then(|| self.rng.within(20..1_500) as u64);
+            let ops = (!last && self.rng.chance(15, 16)).then(|| self.rng.within(20..1_000) as u64);
             let work = self.work(server);
             if self.drive(ops, work) {
                 // Nothing was under way.

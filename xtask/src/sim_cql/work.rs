@@ -25,13 +25,13 @@ impl Worker {
             if self.server.truth.borrow().violation().is_some() {
                 return;
             }
-            let done = match self.rng.below(20) {
+            let done = match self.rng.below(24) {
                 0..8 => self.write().await,
-                8..10 => self.batch().await,
-                10..12 => self.step().await,
-                12 => self.once().await,
-                13..18 => self.read().await,
-                18 => self.scan().await,
+                8..14 => self.batch().await,
+                14..16 => self.step().await,
+                16 => self.once().await,
+                17..22 => self.read().await,
+                22 => self.scan().await,
                 _ => self.count().await,
             };
             self.server.truth.borrow_mut().check(done);
