@@ -250,7 +250,7 @@ async fn course(checks: &mut Checks, arguments: &[String]) -> Done<()> {
     metadata(checks, session, keyspace, datacenter, shards, columns.len()).await?;
     let get_types = types(checks, session, &columns).await?;
     let (write, read, get) = pages(checks, session).await?;
-    routing(checks, session, keyspace, &get, shards).await?;
+    routing(checks, session, keyspace, &write, &get, shards).await?;
     changes(checks, session, &read, &get).await?;
     let once = conditions(checks, session).await?;
     batches(checks, session, &write, &read, &get).await?;
@@ -489,15 +489,29 @@ async fn pages(
     Ok((write, read, get))
 }
 
+/// Reads and writes that the server has carried from the shard that was asked to another one.
+async fn hops(session: &Session) -> Done<i64> {
+    let counted = session
+        .query_unpaged("SELECT hops FROM system_views.shards", &())
+        .await?;
+    let hops = rows(counted)?.into_iter().map(|row| match row.columns[0] {
+        Some(CqlValue::BigInt(hops)) => Ok(hops),
+        ref other => Err(format!("no number of hops: {other:?}")),
+    });
+    Ok(hops.sum::<Result<i64, String>>()?)
+}
+
 /// Requests go to the shard that has their partition.
 async fn routing(
     checks: &mut Checks,
     session: &Session,
     keyspace: &str,
+    write: &PreparedStatement,
     get: &PreparedStatement,
     shards: u16,
 ) -> Done<()> {
     checks.equal("token-aware", &get.is_token_aware(), &true);
+    let before = hops(session).await?;
     let mut met = vec![0; usize::from(shards)];
     for channel in 0..32_i64 {
         let state = session.get_cluster_state();
@@ -509,7 +523,21 @@ async fn routing(
         let result = session.execute_unpaged(get, (channel, 1, id(0))).await?;
         checks.equal("the shard asked", &result.request_coordinator().shard(), &Some(shard));
         met[shard as usize] += 1;
+        let values = (channel + 1000, 1, id(0), channel, "for its shard", vec!["none"]);
+        session.execute_unpaged(write, values).await?;
     }
+    checks.equal("hops of requests", &(hops(session).await? - before), &0);
+    // One that the driver knows no partition of, on each connection's shard in turn: the counter counts.
+    for channel in 0..32 {
+        let text = format!("SELECT content FROM messages WHERE channel_id = {channel} AND bucket = 1");
+        session.query_unpaged(text, &()).await?;
+    }
+    let unrouted = hops(session).await? - before;
+    checks.equal(
+        "hops of requests without a token",
+        &(shards == 1 || unrouted > 0),
+        &true,
+    );
     checks.equal("each shard was asked", &met.iter().all(|count| *count > 0), &true);
     Ok(())
 }

@@ -3,9 +3,10 @@
 use super::catalog::View;
 use super::connection::Connections;
 use super::fail::{Done, Failure};
-use super::node::{Node, StatementId};
+use super::node::Node;
 use super::prepared::Statement;
 use super::system::System;
+use super::texts::StatementId;
 use super::trace::Traces;
 use cql::frame::Events;
 use cql::language::{Environment, Modification, ddl};
@@ -21,6 +22,8 @@ use std::sync::Arc;
 
 /// Statements that a shard keeps checked.
 const STATEMENTS_MAX: usize = 10_000;
+/// And bytes of their texts.
+const STATEMENT_BYTES_MAX: usize = 4 << 20;
 
 /// Gives bytes to a connection that nobody has asked for: events.
 pub type Push = Rc<dyn Fn(&[u8])>;
@@ -33,6 +36,8 @@ pub struct Local {
     pub(super) system: Arc<System>,
     pub(super) traces: Traces,
     statements: RefCell<BTreeMap<StatementId, Rc<Statement>>>,
+    /// Of their texts.
+    statement_bytes: Cell<usize>,
     /// Those who want events, by the number of their connection.
     subscribers: RefCell<BTreeMap<u64, (Events, Push)>>,
     next_connection: Cell<u64>,
@@ -73,6 +78,7 @@ impl Local {
                 system: Arc::new(System::new()),
                 traces: Traces::default(),
                 statements: RefCell::default(),
+                statement_bytes: Cell::new(0),
                 subscribers: RefCell::default(),
                 next_connection: Cell::new(0),
                 ticks: Cell::new(0),
@@ -134,13 +140,15 @@ impl Local {
         {
             return Ok(present);
         }
-        let text = self.node.text_of(&id).ok_or_else(unprepared)?;
+        let text = self.node.texts.text_of(&id).ok_or_else(unprepared)?;
         let (keyspace, text) = &*text;
         match Statement::check(text, keyspace.as_deref(), &self.view(), id, epoch) {
-            Ok(statement) if !self.node.forget_changed(&statement) => Ok(self.keep(statement)),
+            Ok(statement) if !self.node.texts.forget_changed(&statement) => Ok(self.keep(statement)),
             // What it was about is gone, or its rows are others: whoever prepares it again is told.
             Ok(_) | Err(_) => {
-                self.statements.borrow_mut().remove(&id);
+                if let Some(gone) = self.statements.borrow_mut().remove(&id) {
+                    self.statement_bytes.set(self.statement_bytes.get() - gone.text.len());
+                }
                 Err(unprepared())
             }
         }
@@ -150,11 +158,16 @@ impl Local {
     pub(super) fn keep(&self, statement: Statement) -> Rc<Statement> {
         let statement = Rc::new(statement);
         let mut statements = self.statements.borrow_mut();
-        if statements.len() >= STATEMENTS_MAX {
+        let mut bytes = self.statement_bytes.get() + statement.text.len();
+        if statements.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {
             // All are made again from their texts as they are needed.
             statements.clear();
+            bytes = statement.text.len();
         }
-        statements.insert(statement.id, Rc::clone(&statement));
+        if let Some(replaced) = statements.insert(statement.id, Rc::clone(&statement)) {
+            bytes -= replaced.text.len();
+        }
+        self.statement_bytes.set(bytes);
         statement
     }
 

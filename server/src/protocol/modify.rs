@@ -137,10 +137,9 @@ where
     Fut: Future<Output = Done<R>> + 'static,
     R: Send + 'static,
 {
-    if owner == local.shard.id() {
+    if !local.hop(owner) {
         return f(Rc::clone(local)).await;
     }
-    local.hops.set(local.hops.get() + 1);
     let node: Arc<Node> = Arc::clone(&local.node);
     let there = Shard::call(owner, move |shard| f(Local::of(&shard, &node)));
     there.await.map_err(failed(WriteType::Simple))?
@@ -201,6 +200,7 @@ pub(super) async fn apply_all(local: &Rc<Local>, mut mutations: Vec<Mutation>, w
         1 => apply_to_owner(local, mutations.pop().expect("there is one"), write_type).await,
         _ => {
             let apply = |mutation: Mutation| {
+                local.hop(local.shard.owner(mutation.as_ref().token()));
                 let shard = Rc::clone(&local.shard);
                 runtime::spawn(TaskClass::Request, "write of several", async move {
                     shard.apply(mutation).await
@@ -223,7 +223,7 @@ pub(super) async fn apply_one(local: &Local, mutation: Mutation) -> Done<()> {
 
 async fn apply_to_owner(local: &Local, mutation: Mutation, write_type: WriteType) -> Done<()> {
     let owner = local.shard.owner(mutation.as_ref().token());
-    local.hops.set(local.hops.get() + u64::from(owner != local.shard.id()));
+    local.hop(owner);
     if runtime::broken(Break::AnswersBeforeApply) {
         let shard = Rc::clone(&local.shard);
         let apply = async move { shard.apply(mutation).await };

@@ -82,6 +82,7 @@ impl Source {
     pub async fn read(&self, local: &Rc<Local>, read: Read) -> Done<Chunk> {
         match self {
             Source::Engine => {
+                local.hop(local.shard.owner(model::token_of(&read.key)));
                 let page = local.shard.read(read).await;
                 page.map(Chunk::Page)
                     .map_err(|error| Failure::Engine(error, Doing::Read))

@@ -53,6 +53,7 @@ pub(crate) async fn rows(local: &Rc<Local>, table: &Schema) -> Done<Vec<Partitio
             })
             .collect(),
         ("system_virtual_schema", "columns") => columns(table, &view, true),
+        ("system_views", "shards") => shards(local, table).await?,
         ("system_traces", name) => traces(local, table, name == "events").await?,
         _ => Vec::new(),
     };
@@ -279,18 +280,45 @@ fn types(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
     view.definitions.user_types().map(row).collect()
 }
 
-async fn traces(local: &Rc<Local>, table: &Schema, events: bool) -> Done<Vec<Result<Mutation, ModelError>>> {
-    let mut all: Vec<Trace> = Vec::new();
+/// What each shard answers, in their order.
+async fn of_each_shard<R: Send + 'static>(
+    local: &Local,
+    ask: impl Fn(&Local) -> R + Copy + Send + 'static,
+) -> Done<Vec<R>> {
+    let mut all = Vec::new();
     for shard in 0..local.node.identity.shards {
         let node = Arc::clone(&local.node);
-        let of_shard = Shard::call(ShardId(shard), move |shard| async move {
-            Local::of(&shard, &node).traces.all()
-        });
-        all.extend(of_shard.await.map_err(|error| Failure::Engine(error, Doing::Read))?);
+        let of_shard = Shard::call(
+            ShardId(shard),
+            move |shard| async move { ask(&Local::of(&shard, &node)) },
+        );
+        all.push(of_shard.await.map_err(|error| Failure::Engine(error, Doing::Read))?);
     }
+    Ok(all)
+}
+
+/// What connections have asked of the shards since the start.
+async fn shards(local: &Rc<Local>, table: &Schema) -> Done<Vec<Result<Mutation, ModelError>>> {
+    let counts = of_each_shard(local, |local| {
+        (local.connections.len(), local.hops(), local.requests.get())
+    });
+    let row = |(shard, (connections, hops, requests)): (usize, (usize, u64, u64))| {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Row::of(table)
+            .set("shard", i32::try_from(shard).unwrap_or(i32::MAX))
+            .set("connections", i32::try_from(connections).unwrap_or(i32::MAX))
+            .set("hops", count(hops))
+            .set("requests", count(requests))
+            .done()
+    };
+    Ok(counts.await?.into_iter().enumerate().map(row).collect())
+}
+
+async fn traces(local: &Rc<Local>, table: &Schema, events: bool) -> Done<Vec<Result<Mutation, ModelError>>> {
+    let all: Vec<Vec<Trace>> = of_each_shard(local, |local| local.traces.all()).await?;
     let address = local.node.identity.address;
     let mut rows = Vec::new();
-    for trace in all {
+    for trace in all.into_iter().flatten() {
         if !events {
             let parameters: BTreeMap<String, String> = [("query".to_owned(), trace.query.clone())].into();
             rows.push(

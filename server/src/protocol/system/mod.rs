@@ -1,7 +1,7 @@
 //! The node's own tables: what drivers and shells read of it. Their rows are made when they are asked for.
 //!
 //! Names and columns are those of Cassandra 5.0 (`SystemKeyspace.java`, `SchemaKeyspace.java`, `VirtualSchemaKeyspace.java`,
-//! `TraceKeyspace.java`), and the two of ScyllaDB that its drivers ask for.
+//! `TraceKeyspace.java`), the two of ScyllaDB that its drivers ask for, and one of our own, `system_views.shards`.
 
 mod contents;
 mod tables;
@@ -20,7 +20,7 @@ pub(super) struct System {
 }
 
 /// Keyspaces whose tables are made of what the node is, which drivers know to be so.
-pub(super) const VIRTUAL: &[&str] = &["system_virtual_schema"];
+pub(super) const VIRTUAL: &[&str] = &["system_views", "system_virtual_schema"];
 
 impl System {
     pub fn new() -> System {

@@ -260,6 +260,13 @@ pub(super) fn all() -> Vec<Schema> {
                 "thread text",
             ],
         ),
+        table(
+            "system_views",
+            "shards",
+            &["shard int"],
+            &[],
+            &["connections int", "hops bigint", "requests bigint"],
+        ),
     ];
     let id = |at: usize| TableId(LAST_ID - u32::try_from(at).expect("a few tables"));
     let builders = builders.into_iter().enumerate();
