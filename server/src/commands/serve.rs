@@ -108,7 +108,8 @@ async fn serve(
         host_id: uuid::Uuid::from_bytes(host_id),
         shards: store.shards(),
     };
-    let node = Node::new(identity, Some(messages.clone()));
+    let texts = protocol::Texts::load(store).await?;
+    let node = Node::new(identity, Some(messages.clone()), texts);
     let default = Limits::default();
     let seconds = |said: Option<u64>, default: Duration| said.map_or(default, Duration::from_secs);
     let limits = Limits {

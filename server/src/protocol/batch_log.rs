@@ -116,7 +116,8 @@ async fn finish(local: &Rc<Local>, mutations: Vec<Mutation>, entry: Entry) {
     }
 }
 
-fn forget(table: &Schema, id: &[u8], timestamp: i64) -> Mutation {
+/// The deletion of a row of a table of one-row partitions.
+pub(super) fn forget(table: &Schema, id: &[u8], timestamp: i64) -> Mutation {
     let mut builder = MutationBuilder::new(table.id, id);
     let mut row = RowBuilder::new();
     row.deletion(model::Deletion::new(timestamp, runtime::time::unix_seconds()));

@@ -13,8 +13,8 @@ use cql::language::{Environment, Modification, ddl};
 use engine::Shard;
 use messages::TableRole;
 use model::{MutationBuilder, RowBuilder, Schema};
-use runtime::Task;
 use runtime::net::Listener;
+use runtime::{ShardId, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -45,9 +45,10 @@ pub struct Local {
     ticks: Cell<i64>,
     /// Its last bytes: another for each start of each shard.
     node_bytes: [u8; 8],
-    /// Requests that were carried to another shard.
-    pub(super) hops: Cell<u64>,
+    /// Requests that connections of this shard have sent.
     pub(super) requests: Cell<u64>,
+    /// Reads and writes of those requests that went to another shard.
+    hops: Cell<u64>,
     scratch: RefCell<Option<Scratch>>,
     pub(super) connections: Rc<Connections>,
     pub(super) listeners: RefCell<Vec<Listener>>,
@@ -83,8 +84,8 @@ impl Local {
                 next_connection: Cell::new(0),
                 ticks: Cell::new(0),
                 node_bytes,
-                hops: Cell::new(0),
                 requests: Cell::new(0),
+                hops: Cell::new(0),
                 scratch: RefCell::new(None),
                 connections: Rc::default(),
                 listeners: RefCell::default(),
@@ -101,6 +102,17 @@ impl Local {
             definitions: self.shard.definitions(),
             system: Arc::clone(&self.system),
         }
+    }
+
+    /// Counts what goes to `owner` as a hop, if that is another shard. Whether it is.
+    pub(super) fn hop(&self, owner: ShardId) -> bool {
+        let is_hop = owner != self.shard.id();
+        self.hops.set(self.hops.get() + u64::from(is_hop));
+        is_hop
+    }
+
+    pub(super) fn hops(&self) -> u64 {
+        self.hops.get()
     }
 
     /// Whether the messages keep a table for themselves.

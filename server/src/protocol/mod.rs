@@ -1,6 +1,6 @@
 //! The Cassandra protocol over the engine: sessions, the execution of statements, system tables.
 //!
-//! 1. [`Node`] is what all shards share: who the node is, which statements were prepared.
+//! 1. [`Node`] is what all shards share: who the node is, and the [`Texts`] of statements that were prepared.
 //! 2. [`Local`] is one shard's part: its prepared statements, its connections that want events.
 //! 3. A [`Session`] is one connection without its socket: a frame in, a frame out. What executes a request runs on the connection's
 //!    shard; reads go to the owner by themselves, writes without a timestamp and conditional ones are carried there.
@@ -24,6 +24,7 @@ mod schema;
 mod select;
 mod session;
 mod system;
+mod texts;
 mod trace;
 mod values;
 
@@ -33,3 +34,4 @@ pub use listen::{drain, listen};
 pub use local::{Local, Push};
 pub use node::{Identity, Node};
 pub use session::Session;
+pub use texts::Texts;

@@ -1,11 +1,12 @@
 //! Checked statements with what is encoded of them once.
 
 use super::catalog::View;
-use super::node::StatementId;
+use super::texts::StatementId;
 use cql::frame::{Column, Metadata};
 use cql::language::{Prepared, prepare};
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A checked statement.
 pub(super) struct Statement {
@@ -18,8 +19,8 @@ pub(super) struct Statement {
     pub result: Option<Metadata>,
     /// Of the columns of its rows.
     pub result_hash: u64,
-    /// What the node has said of them; asked once.
-    pub has_one_result: Cell<Option<bool>>,
+    /// Whether others were told; asked for once.
+    pub has_changed: OnceCell<Arc<AtomicBool>>,
     /// The text, for traces and warnings.
     pub text: Arc<str>,
 }
@@ -58,7 +59,7 @@ impl Statement {
         Ok(Statement {
             id,
             result_hash: xxhash_rust::xxh3::xxh3_64(described.unwrap_or_default().as_bytes()),
-            has_one_result: Cell::new(None),
+            has_changed: OnceCell::new(),
             epoch,
             markers,
             result,

@@ -6,10 +6,10 @@
 use super::fail::{Doing, Done, Failure};
 use super::local::{Local, Push};
 use super::modify::{self, Batch, Item, Modified, Outcome};
-use super::node::Node;
 use super::prepared::Statement;
 use super::select::{self, Wanted};
 use super::system::CQL_VERSION;
+use super::texts::{self, id_of};
 use super::trace::{Step, Trace};
 use super::values::Values;
 use super::{describe, schema};
@@ -234,7 +234,7 @@ impl Session {
                 plain.ready(out);
                 Ok(())
             }
-            Request::Prepare { text } => self.prepare(text, header.stream, tracing, out),
+            Request::Prepare { text } => self.prepare(text, header.stream, tracing, out).await,
             Request::Query { text, parameters } => {
                 self.query(text, parameters, header.stream, tracing, &mut warnings, out)
                     .await
@@ -328,17 +328,15 @@ impl Session {
     /// Checks a text in the keyspace that is in use.
     fn check(&self, text: &str, keyspace: Option<&str>) -> Done<Statement> {
         let epoch = self.local.shard.schema_epoch();
-        let id = Node::id_of(keyspace, text);
+        let id = id_of(keyspace, text);
         Ok(Statement::check(text, keyspace, &self.local.view(), id, epoch)?)
     }
 
-    fn prepare(&self, text: &str, stream: i16, tracing: Option<Uuid>, out: &mut Vec<u8>) -> Done<()> {
+    async fn prepare(&self, text: &str, stream: i16, tracing: Option<Uuid>, out: &mut Vec<u8>) -> Done<()> {
         let keyspace = self.in_use();
         let statement = self.check(text, keyspace.as_deref())?;
-        if !self.local.node.remember(&statement, keyspace.as_deref()) {
-            return Err(Failure::invalid(
-                "another statement has the same id; add a blank to one of them",
-            ));
+        if let Some(unsaved) = self.local.node.texts.remember(&statement, keyspace.as_deref())? {
+            texts::save(&self.local, unsaved).await?;
         }
         let statement = self.local.keep(statement);
         let reply = Reply {
@@ -398,7 +396,7 @@ impl Session {
         let statement = self.local.statement(id)?;
         let values = bound(&statement.prepared.markers, &parameters.values)?;
         let mut with = With::of(parameters);
-        with.wanted.skip_metadata &= self.local.node.has_one_result(&statement);
+        with.wanted.skip_metadata &= self.local.node.texts.has_one_result(&statement);
         let keyspace = self.in_use();
         self.run(
             &statement,

@@ -347,6 +347,54 @@ fn a_key_that_a_function_makes_is_written_whichever_shard_owns_it() {
 
 /// Found in review: an answer above what the protocol allows was an assertion of ours, which ends a shard.
 #[test]
+fn prepared_statements_and_what_was_told_of_their_columns_outlive_kills() {
+    const UNPREPARED: &str = "0x2500";
+    let mut server = Server::start(&[]);
+    let mut client = Client::new(&server);
+    make_table(&mut client, "p int PRIMARY KEY, v int");
+    let ((all, columns), (one, _)) = (client.prepare("SELECT * FROM k.t"), client.prepare("SELECT p FROM k.t"));
+    assert_eq!(columns, 2);
+    server.kill_and_restart();
+    let mut client = Client::new(&server);
+    assert_eq!(client.execute(&all), Ok(None), "nobody has prepared it in this life");
+    assert!(client.ask("ALTER TABLE k.t ADD w int").contains("Updated"));
+    assert_eq!(
+        client.execute(&all),
+        Err(UNPREPARED.to_owned()),
+        "its columns are others"
+    );
+    assert_eq!(client.prepare("SELECT * FROM k.t"), (all.clone(), 3));
+    assert_eq!(client.execute(&all), Ok(Some(3)), "there is who was told two");
+    server.kill_and_restart();
+    let mut client = Client::new(&server);
+    assert_eq!(client.execute(&one), Ok(None));
+    assert_eq!(client.execute(&all), Err(UNPREPARED.to_owned()));
+    assert_eq!(client.prepare("SELECT * FROM k.t"), (all.clone(), 3));
+    assert_eq!(
+        client.execute(&all),
+        Ok(Some(3)),
+        "there is who was told two, before the kills"
+    );
+}
+
+#[test]
+fn what_goes_to_another_shard_is_counted() {
+    let server = Server::start(&[]);
+    let mut client = Client::new(&server);
+    make_table(&mut client, "p int PRIMARY KEY, v int");
+    let hops = "SELECT shard FROM system_views.shards WHERE hops > 0 ALLOW FILTERING";
+    assert_eq!(client.ask(hops), "Rows 0");
+    for p in 0..16 {
+        assert_eq!(client.ask(&format!("SELECT v FROM k.t WHERE p = {p}")), "Rows 0");
+    }
+    assert_eq!(
+        client.ask(hops),
+        "Rows 1",
+        "one shard has the connection, another half of the keys"
+    );
+}
+
+#[test]
 fn an_answer_that_is_too_long_is_an_error() {
     let server = Server::start(&[]);
     let mut client = Client::new(&server);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -32,6 +32,12 @@ impl Server {
             .tempdir_in(env!("CARGO_MANIFEST_DIR"))
             .expect("a folder");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let child = Server::run(address, &folder, arguments);
+        Server { child, address, folder }
+    }
+
+    /// Serves what is in the folder; gives the process when it listens.
+    fn run(address: SocketAddr, folder: &tempfile::TempDir, arguments: &[&str]) -> Child {
         let mut child = Command::new(env!("CARGO_BIN_EXE_scrollback"))
             .args(["serve", "--shards", "2", "--data"])
             .arg(folder.path().join("store"))
@@ -49,11 +55,14 @@ impl Server {
         let stdout = child.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         assert!(line.starts_with("listening"), "{line}");
-        Server {
-            child,
-            address,
-            _folder: folder,
-        }
+        child
+    }
+
+    /// Kills the server as `kill -9` does, and starts it again on its data.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+        self.child = Server::run(self.address, &self.folder, &[]);
     }
 
     pub fn id(&self) -> u32 {
@@ -173,6 +182,35 @@ impl Client {
         Send::on(1).query(&mut out, text, &Parameters::default());
         self.send(&out);
         self.told()
+    }
+
+    /// Prepares a text; its id, and how many columns its rows are said to have.
+    pub fn prepare(&mut self, text: &str) -> (Vec<u8>, usize) {
+        let mut out = Vec::new();
+        Send::on(1).prepare(&mut out, text);
+        self.send(&out);
+        let (header, body) = self.frame().expect("an answer");
+        match Answer::parse(&header, &body).expect("an answer").message {
+            Message::Prepared(prepared) => (prepared.id.to_vec(), prepared.result.len()),
+            other => panic!("{text} is answered with {other:?}"),
+        }
+    }
+
+    /// Executes a prepared statement without values, and does without the columns of its rows; how many came all the same.
+    pub fn execute(&mut self, id: &[u8]) -> Result<Option<usize>, String> {
+        let mut out = Vec::new();
+        let parameters = Parameters {
+            skip_metadata: true,
+            ..Parameters::default()
+        };
+        Send::on(1).execute(&mut out, id, &parameters);
+        self.send(&out);
+        let (header, body) = self.frame().expect("an answer");
+        match Answer::parse(&header, &body).expect("an answer").message {
+            Message::Rows(rows) => Ok(rows.columns.map(|columns| columns.len())),
+            Message::Error { body, .. } => Err(format!("{:#06x}", body.code() as i32)),
+            other => panic!("rows are asked for, and the answer is {other:?}"),
+        }
     }
 
     pub fn ask_with(&mut self, text: &str, values: &[Value<'_>], parameters: Parameters<'_>) -> String {
