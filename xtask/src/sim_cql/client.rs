@@ -23,14 +23,13 @@ pub(super) struct Connection {
     pub lz4: bool,
 }
 
-/// A running server, and what its clients have prepared.
+/// A running server.
 pub(super) struct Server {
     pub store: Store,
     pub node: Arc<Node>,
     pub connections: Vec<Connection>,
     pub truth: Shared,
     stream: Cell<i16>,
-    prepared: RefCell<BTreeMap<String, Known>>,
 }
 
 /// What a client knows of a prepared statement: its id, and the columns of its result.
@@ -141,7 +140,6 @@ impl Server {
             connections,
             truth,
             stream: Cell::new(0),
-            prepared: RefCell::default(),
         }
     }
 
@@ -225,13 +223,11 @@ impl Server {
         Send::on(stream).prepare(&mut frame, text);
         match self.ask(to, stream, frame).await? {
             Said::Prepared(known) => {
-                self.prepared.borrow_mut().insert(text.to_owned(), known.clone());
                 let mut truth = self.truth.borrow_mut();
                 truth.counts.prepared += 1;
-                let first = truth.ids.entry(text.to_owned()).or_insert_with(|| known.id.clone());
-                match *first == known.id {
-                    true => Ok(Ok(known)),
-                    false => Err(format!("{text:?} has two ids")),
+                match truth.prepared.insert(text.to_owned(), known.clone()) {
+                    Some(before) if before.id != known.id => Err(format!("{text:?} has two ids")),
+                    _ => Ok(Ok(known)),
                 }
             }
             Said::Refused { why, message } => Ok(Err((why, message))),
@@ -239,14 +235,14 @@ impl Server {
         }
     }
 
-    /// The statement's id; prepared on any connection if it is not yet.
+    /// The statement's id; prepared on any connection if it is not yet, in this life or one before.
     async fn known(
         &self,
         text: &str,
         again: bool,
         elsewhere: Connection,
     ) -> Result<Result<Known, (Why, String)>, String> {
-        let known = self.prepared.borrow().get(text).cloned();
+        let known = self.truth.borrow().prepared.get(text).cloned();
         match known {
             Some(known) if !again => Ok(Ok(known)),
             _ => self.prepare(elsewhere, text).await,

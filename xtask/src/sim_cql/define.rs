@@ -97,8 +97,9 @@ impl Definer {
             self.change(&keyspace_text(keyspace)).await?;
         }
         for (table, _) in TABLES.iter().enumerate() {
+            let (was, had_x) = self.server.truth.borrow_mut().may_be_made(table);
             let made = self.make(&table_text(table)).await?;
-            self.server.truth.borrow_mut().found(table, false, made);
+            self.server.truth.borrow_mut().found(table, false, was, made);
             let added = !made && self.make(&format!("ALTER TABLE {} ADD x int", TABLES[table])).await?;
             let mut truth = self.server.truth.borrow_mut();
             match made {
@@ -106,7 +107,7 @@ impl Definer {
                     let now = truth.now();
                     truth.columns[table].has_come(now);
                 }
-                false => truth.found(table, true, added),
+                false => truth.found(table, true, had_x, added),
             }
             if let Some(what) = truth.violation() {
                 return Err(what.clone());
@@ -118,7 +119,7 @@ impl Definer {
     }
 
     async fn create(&mut self, table: usize) -> Done {
-        self.server.truth.borrow_mut().tables[table].is = None;
+        self.server.truth.borrow_mut().may_be_made(table);
         self.change(&keyspace_text(keyspace_of(table))).await?;
         self.change(&table_text(table)).await?;
         let mut truth = self.server.truth.borrow_mut();

@@ -362,6 +362,7 @@ async fn start(handle: Handle, config: Config, truth: &Shared, rng: &mut Rng) ->
         .await
         .map_err(|error| error.to_string())?;
     truth.borrow_mut().counts.replayed += replayed;
+    let texts = protocol::Texts::load(&store).await.map_err(|error| error.to_string())?;
     let identity = Identity {
         cluster: "simulated".to_owned(),
         topology: Topology {
@@ -373,7 +374,7 @@ async fn start(handle: Handle, config: Config, truth: &Shared, rng: &mut Rng) ->
         host_id: uuid::Uuid::nil(),
         shards: store.shards(),
     };
-    let node = Node::new(identity, None);
+    let node = Node::new(identity, None, texts);
     let connections = (0..rng.within(1..6) as u64).map(|number| Connection {
         number,
         shard: rng.below(usize::from(store.shards())) as u16,

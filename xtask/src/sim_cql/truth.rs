@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::cas::Counters;
+use super::client::Known;
 
 pub(super) type Shared = Rc<RefCell<Truth>>;
 
@@ -207,8 +208,8 @@ pub(super) struct Truth {
     pub tables: [Presence; 3],
     /// The column `x` of each.
     pub columns: [Presence; 3],
-    /// The ids of prepared statements.
-    pub ids: BTreeMap<String, Vec<u8>>,
+    /// What clients were told when they prepared a text last; they go on with it when the server is another process.
+    pub prepared: BTreeMap<String, Known>,
     pub counters: Counters,
     pub counts: Counts,
     /// When the node ended.
@@ -353,15 +354,28 @@ impl Truth {
         (wipe.answered, wipe.latest) = (Some(now), Some(now));
     }
 
-    /// A table or column was found, or made anew, after a crash may have cut off its end.
-    pub fn found(&mut self, table: usize, column_only: bool, made: bool) {
+    /// A table and its column are made if they are not there, which a crash may cut off; gives whether they were.
+    pub fn may_be_made(&mut self, table: usize) -> (Option<bool>, Option<bool>) {
+        let (was, had_x) = (self.tables[table].is, self.columns[table].is);
+        if was != Some(true) {
+            self.tables[table].is = None;
+        }
+        // A table that is made has its column, whether it had one when it went or not.
+        if was != Some(true) || had_x != Some(true) {
+            self.columns[table].is = None;
+        }
+        (was, had_x)
+    }
+
+    /// A table or column, of which it was known or not whether it is there, was found, or made anew.
+    pub fn found(&mut self, table: usize, column_only: bool, was: Option<bool>, made: bool) {
         let now = self.now();
         let of = match column_only {
             true => &mut self.columns[table],
             false => &mut self.tables[table],
         };
         let what = format!("{}{}", TABLES[table], if column_only { ".x" } else { "" });
-        match (of.is, made) {
+        match (was, made) {
             (Some(true), true) => self.violation = Some(format!("{what} was there, and is not")),
             (Some(false), false) => self.violation = Some(format!("{what} was dropped, and is there")),
             _ => {}
@@ -398,6 +412,15 @@ impl Truth {
     /// What was read of all partitions after a start decides what has become of the writes that were cut off.
     pub fn settle(&mut self, read: &[(Asked, Vec<Row>)]) {
         let mut whole = Vec::new();
+        let started = read.iter().map(|(asked, _)| asked.from - 1).min();
+        // What is left of a logged batch is applied whenever there is room for it, at the latest by the start.
+        let by = |part: &Part| {
+            if part.logged {
+                started.max(part.latest)
+            } else {
+                part.latest
+            }
+        };
         for (asked, rows) in read {
             let mut values: Vec<i32> = Vec::new();
             for row in rows {
@@ -411,7 +434,7 @@ impl Truth {
             }
             for part in self.parts.get_mut(&asked.at).into_iter().flatten() {
                 if part.fate == Fate::Unknown && (part.seen.is_some() || values.contains(&part.id)) {
-                    (part.fate, part.answered) = (Fate::Answered, part.latest);
+                    (part.fate, part.answered) = (Fate::Answered, by(part));
                     if part.logged {
                         whole.push(part.request);
                     }
@@ -425,7 +448,7 @@ impl Truth {
             .filter(|part| part.fate == Fate::Unknown)
         {
             match whole.contains(&part.request) {
-                true => (part.fate, part.answered) = (Fate::Answered, part.latest),
+                true => (part.fate, part.answered) = (Fate::Answered, by(part)),
                 false => part.fate = Fate::Unseen,
             }
         }
@@ -442,10 +465,9 @@ impl Truth {
                 && !self.may_be_wiped(at.0, other, place, u64::MAX)
         });
         let wiped = self.wipes.iter().find(|wipe| {
-            let before = part.answered.is_some_and(|answered| answered < wipe.began)
-                || (!part.logged && part.seen.is_some_and(|seen| seen < wipe.began))
-                || (!(part.logged && part.fate == Fate::Unknown)
-                    && part.latest.is_some_and(|latest| latest < wipe.began));
+            let before = |time: Option<u64>| time.is_some_and(|time| time < wipe.began);
+            // A logged batch that was not answered may come again.
+            let before = before(part.answered) || (!part.logged && (before(part.seen) || before(part.latest)));
             wipe.is_about(at.0, place) && wipe.answered.is_some_and(|answered| answered < from) && before
         });
         by.map(|by| format!("{by:?}"))
