@@ -98,6 +98,10 @@ impl Shard {
                 Ok(()) => {
                     *self.flush_trouble.borrow_mut() = None;
                     retry = RETRY_MIN;
+                    // What pinned the log when the flush asked may have been erased since.
+                    if let Err(error) = self.release_unpinned().await {
+                        return self.poison(&error);
+                    }
                     self.look_at_backlog().await;
                 }
                 Err(NotAdded::Unknown(error)) => return self.poison(&error),

@@ -237,6 +237,8 @@ impl Shard {
     async fn log_room(&self, bytes: usize) -> Result<()> {
         if let Some(below) = self.log().over_limit() {
             self.seal_pinning(below);
+            // What was released may not have been told, for want of space.
+            self.release_unpinned().await?;
         }
         if let Some(trouble) = self.log().blocked() {
             let what = match std::error::Error::source(&trouble) {
