@@ -395,7 +395,7 @@ async fn remove_old_logs(dir: &Path, logs: Range<u16>, shards: u16) -> Result<()
 async fn abandon() {
     for shard in (0..shard_count()).rev() {
         let close = || async {
-            if let Some(shard) = runtime::root::<Shard>() {
+            if let Some(shard) = Shard::running() {
                 drop(shard.close_here(false).await);
             }
         };

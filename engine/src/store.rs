@@ -145,7 +145,7 @@ where
 
 /// Runs `f` with the running thread's shard, unless the store was closed meanwhile.
 async fn with_shard<R, Fut: Future<Output = R>>(f: impl FnOnce(Rc<Shard>) -> Fut) -> Result<R> {
-    let shard = runtime::root::<Shard>().ok_or(Error::Closed)?;
+    let shard = Shard::running().ok_or(Error::Closed)?;
     Ok(f(shard).await)
 }
 

@@ -23,7 +23,7 @@ impl Shard {
         let Some(filling) = self.rows.begin_fill(Key::new(table.id, token, key)) else {
             return;
         };
-        let Some(shard) = runtime::root::<Shard>() else { return };
+        let Some(shard) = Shard::running() else { return };
         let (table, key) = (Rc::clone(table), key.to_vec());
         drop(runtime::spawn(
             TaskClass::Maintenance,

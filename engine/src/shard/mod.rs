@@ -140,8 +140,19 @@ pub struct Shard {
     write_us: RefCell<Latency>,
     warned_of_tombstones: Cell<Option<runtime::time::Instant>>,
     workers: RefCell<Vec<runtime::Task<()>>>,
-    extensions: RefCell<Vec<Rc<dyn Any>>>,
+    /// `None`: the shard is no longer in use.
+    extensions: RefCell<Option<Vec<Rc<dyn Any>>>>,
     node: Option<Rc<Node>>,
+}
+
+/// The shard of a thread. Extensions hold their shard: they go with this, or neither would ever.
+struct InUse(Rc<Shard>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let extensions = self.0.extensions.take();
+        drop(extensions);
+    }
 }
 
 /// What the shard has done since it was opened.
@@ -184,7 +195,17 @@ impl Shard {
     /// Off a shard of a store.
     #[must_use]
     pub fn current() -> Rc<Shard> {
-        runtime::root::<Shard>().expect("a task of the store's shard")
+        Self::running().expect("a task of the store's shard")
+    }
+
+    /// As [`current`](Self::current); `None`: the store was closed, or this thread is none of its shards.
+    pub(crate) fn running() -> Option<Rc<Shard>> {
+        runtime::root::<InUse>().map(|shard| Rc::clone(&shard.0))
+    }
+
+    /// Makes it the shard of the running thread.
+    fn put_to_use(self: &Rc<Self>) {
+        runtime::set_root(Rc::new(InUse(Rc::clone(self))));
     }
 
     /// Runs `f` on a shard, from a task of any shard of the store.
@@ -232,16 +253,18 @@ impl Shard {
         self.definitions.borrow().table(keyspace, name).cloned()
     }
 
-    /// State that a layer above keeps on this shard: one value per type, made at the first call.
+    /// State that a layer above keeps on this shard: one value per type, made at the first call, dropped when the store is closed. It may
+    /// hold the shard.
     pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
-        let present = self
-            .extensions
-            .borrow()
-            .iter()
-            .find_map(|value| Rc::clone(value).downcast::<T>().ok());
+        let present = self.extensions.borrow().iter().flatten().find_map(|value| {
+            let value = Rc::clone(value);
+            value.downcast::<T>().ok()
+        });
         present.unwrap_or_else(|| {
             let value = Rc::new(make());
-            self.extensions.borrow_mut().push(Rc::<T>::clone(&value));
+            if let Some(extensions) = &mut *self.extensions.borrow_mut() {
+                extensions.push(Rc::<T>::clone(&value));
+            }
             value
         })
     }

@@ -156,12 +156,12 @@ impl Shard {
             write_us: RefCell::default(),
             warned_of_tombstones: Cell::default(),
             workers: RefCell::default(),
-            extensions: RefCell::default(),
+            extensions: RefCell::new(Some(Vec::new())),
             node,
             config: boot.config,
         });
         shard.clock.go_on_after(newest.min(boot.given_up_to));
-        runtime::set_root(Rc::clone(&shard));
+        shard.put_to_use();
         let flusher = runtime::spawn(TaskClass::Flush, "flush", Rc::clone(&shard).flush_sealed());
         shard.workers.borrow_mut().push(flusher);
         Ok(())

@@ -4,12 +4,48 @@ use crate::common;
 use crate::common::{key, message};
 use crate::simulated::{both, open, run, simulator, small};
 use runtime::{ShardId, TaskClass};
-use scrollback_engine::{Config, Error, Read, Store};
+use scrollback_engine::{Config, Error, Read, Shard, Store};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+
+/// Found by histories of CQL, which took megabytes each: the shard held what a layer above kept there, and that held the shard.
+#[test]
+fn what_a_layer_keeps_on_a_shard_ends_with_the_store() {
+    struct Kept {
+        _shard: Rc<Shard>,
+        _life: Arc<()>,
+    }
+    async fn keep(handle: runtime::Handle, life: Arc<()>) -> Store {
+        let (store, _) = open(handle, small("/store")).await;
+        let kept = store.call(ShardId(1), |shard| async move {
+            shard.extension(|| Kept {
+                _shard: Rc::clone(&shard),
+                _life: life,
+            });
+        });
+        kept.await.expect("kept");
+        store
+    }
+    let life = Arc::new(());
+    let mut sim = simulator(11, 2);
+    let handle = sim.start();
+    let store = run(&mut sim, keep(handle, Arc::clone(&life)));
+    assert_eq!(Arc::strong_count(&life), 2);
+    sim.crash();
+    assert_eq!(Arc::strong_count(&life), 1, "after a power cut");
+    drop(store);
+    let handle = sim.start();
+    run(&mut sim, async move {
+        let store = keep(handle, Arc::clone(&life)).await;
+        assert_eq!(Arc::strong_count(&life), 2);
+        store.close().await.expect("closed");
+        assert_eq!(Arc::strong_count(&life), 1, "after a close");
+    });
+}
 
 /// Found in review: a read found no memtable and no file any more, and said that there was nothing; or its shard was gone, and
 /// its task panicked.
