@@ -10,6 +10,7 @@ mod chat;
 mod chat_compaction;
 mod ci;
 mod clock;
+mod crowd_cql;
 mod drivers;
 mod fuzz;
 mod kill9;
@@ -17,6 +18,7 @@ mod kill9_cql;
 mod leaks;
 mod rng;
 mod roundtrip;
+mod served;
 mod sim;
 mod sim_cql;
 pub mod workspace;
@@ -52,6 +54,8 @@ enum Command {
     Kill9(kill9::Options),
     /// The real server, killed with SIGKILL under a load of CQL, started again and asked.
     Kill9Cql(kill9_cql::Options),
+    /// The real server with ten thousand connections that rest and a thousand that write and read, minutes long.
+    CrowdCql(crowd_cql::Options),
     /// Chat in many channels, edited and deleted in part, compacted by each strategy, killed with SIGKILL in between: every channel exact.
     ChatCompaction(chat_compaction::Options),
     /// The process that `chat-compaction` kills.
@@ -96,6 +100,7 @@ fn execute(command: Command) -> bool {
         Command::CrashPoints(options) => sim::crash_points::run(&options),
         Command::Kill9(options) => kill9::run(&options),
         Command::Kill9Cql(options) => kill9_cql::run(&options),
+        Command::CrowdCql(options) => crowd_cql::run(&options),
         Command::Bitflip(options) => bitflip::run(&options),
         Command::Drivers(options) => drivers::run(&options),
         Command::Roundtrip(options) => roundtrip::run(&options),

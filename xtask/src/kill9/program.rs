@@ -239,6 +239,15 @@ impl Process {
         }
     }
 
+    /// Memory that is resident, bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map(|kib| kib << 10).ok_or_else(|| format!("{path} does not tell"))
+    }
+
     /// Goes on reading for `time`, or until it ends.
     pub(crate) fn listen(&mut self, time: Duration) -> Result<(), String> {
         let clock = Stopwatch::start();
