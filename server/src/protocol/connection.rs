@@ -358,6 +358,10 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
                     .await,
             );
         }
+        // Before the session has begun there is one request at a time: whether there is a deadline is known once it is answered.
+        while !session.has_started() && connection.requests.get() > 0 {
+            connection.idle.notified().await;
+        }
         let now = Instant::now();
         if used > 0 || !has_part {
             begun = now;
