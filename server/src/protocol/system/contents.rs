@@ -4,7 +4,7 @@ use super::super::catalog::View;
 use super::super::fail::{Doing, Done, Failure};
 use super::super::local::Local;
 use super::super::trace::Trace;
-use super::{OwnRow, Partition, VIRTUAL};
+use super::{Partition, VIRTUAL};
 use cql::language::ddl;
 use cql::language::types::text_of;
 use engine::Shard;
@@ -22,56 +22,66 @@ pub(crate) const CQL_VERSION: &str = "3.4.7";
 /// How tokens are computed.
 pub(crate) const PARTITIONER: &str = "org.apache.cassandra.dht.Murmur3Partitioner";
 
+/// Rows that are made between two looks at the clock.
+const ROWS_PER_BREATH: usize = 16;
+
+/// Rows as they are made.
+type Rows<'a> = Box<dyn Iterator<Item = Result<Mutation, ModelError>> + 'a>;
+
+/// The rows of a partition, by clustering key.
+type ByClustering = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// The rows of a table, by token and key.
 pub(crate) async fn rows(local: &Rc<Local>, table: &Schema) -> Done<Vec<Partition>> {
     let view = local.view();
-    let rows = match (table.keyspace.as_str(), table.name.as_str()) {
-        ("system", "local") => vec![node(local, table, &view)],
-        ("system_schema", "keyspaces") => keyspaces(table, &view),
-        ("system_schema", "tables") => view
-            .tables()
-            .iter()
-            .filter(|of| !is_virtual(of))
-            .map(|of| one_table(local, table, of))
-            .collect(),
-        ("system_schema", "columns") => columns(table, &view, false),
-        ("system_schema", "dropped_columns") => dropped(table, &view),
-        ("system_schema", "types") => types(table, &view),
-        ("system_virtual_schema", "keyspaces") => VIRTUAL
-            .iter()
-            .map(|name| Row::of(table).set("keyspace_name", *name).done())
-            .collect(),
-        ("system_virtual_schema", "tables") => view
-            .tables()
-            .iter()
-            .filter(|of| is_virtual(of))
-            .map(|of| {
+    let rows: Rows<'_> = match (table.keyspace.as_str(), table.name.as_str()) {
+        ("system", "local") => Box::new(std::iter::once_with(|| node(local, table, &view))),
+        ("system_schema", "keyspaces") => Box::new(keyspaces(table, &view)),
+        ("system_schema", "tables") => {
+            let tables = view.tables().into_iter().filter(|of| !is_virtual(of));
+            Box::new(tables.map(|of| one_table(local, table, &of)))
+        }
+        ("system_schema", "columns") => Box::new(columns(table, &view, false)),
+        ("system_schema", "dropped_columns") => {
+            let tables = view.tables().into_iter();
+            Box::new(tables.flat_map(|of| dropped(table, &of)))
+        }
+        ("system_schema", "types") => Box::new(types(table, &view)),
+        ("system_virtual_schema", "keyspaces") => {
+            let names = VIRTUAL.iter();
+            Box::new(names.map(|name| Row::of(table).set("keyspace_name", *name).done()))
+        }
+        ("system_virtual_schema", "tables") => {
+            let tables = view.tables().into_iter().filter(|of| is_virtual(of));
+            Box::new(tables.map(|of| {
                 let row = Row::of(table)
                     .set("keyspace_name", of.keyspace.as_str())
                     .set("table_name", of.name.as_str());
                 row.set("comment", "").done()
-            })
-            .collect(),
-        ("system_virtual_schema", "columns") => columns(table, &view, true),
-        ("system_views", "shards") => shards(local, table).await?,
-        ("system_traces", name) => traces(local, table, name == "events").await?,
-        _ => Vec::new(),
+            }))
+        }
+        ("system_virtual_schema", "columns") => Box::new(columns(table, &view, true)),
+        ("system_views", "shards") => Box::new(shards(local, table).await?.into_iter()),
+        ("system_traces", name) => Box::new(traces(local, table, name == "events").await?.into_iter()),
+        _ => Box::new(std::iter::empty()),
     };
-    let rows = rows.into_iter().collect::<Result<Vec<Mutation>, ModelError>>();
-    let rows = rows.map_err(cql::language::Error::from)?;
-    let mut partitions: BTreeMap<(model::Token, Vec<u8>), Vec<OwnRow>> = BTreeMap::new();
-    for mutation in &rows {
+    let mut partitions: BTreeMap<(model::Token, Vec<u8>), ByClustering> = BTreeMap::new();
+    for (nth, mutation) in rows.enumerate() {
+        if nth % ROWS_PER_BREATH == 0 {
+            runtime::breathe().await;
+        }
+        let mutation = mutation.map_err(cql::language::Error::from)?;
         let mutation = mutation.as_ref();
         let of_key = partitions
             .entry((mutation.token(), mutation.key().to_vec()))
             .or_default();
         for (clustering, row) in mutation.rows() {
-            of_key.push((clustering.to_vec(), row.bytes().to_vec()));
+            of_key.insert(clustering.to_vec(), row.bytes().to_vec());
         }
     }
-    let sorted = |((_, key), mut rows): (_, Vec<OwnRow>)| {
-        rows.sort();
-        Partition { key, rows }
+    let sorted = |((_, key), rows): (_, ByClustering)| Partition {
+        key,
+        rows: rows.into_iter().collect(),
     };
     Ok(partitions.into_iter().map(sorted).collect())
 }
@@ -161,9 +171,9 @@ fn map_value(map: BTreeMap<String, String>) -> Value {
     )
 }
 
-fn keyspaces(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
-    let all = view.keyspaces();
-    let real = all.iter().filter(|keyspace| !VIRTUAL.contains(&keyspace.name.as_str()));
+fn keyspaces<'a>(table: &'a Schema, view: &View) -> impl Iterator<Item = Result<Mutation, ModelError>> + use<'a> {
+    let all = view.keyspaces().into_iter();
+    let real = all.filter(|keyspace| !VIRTUAL.contains(&keyspace.name.as_str()));
     real.map(|keyspace| {
         Row::of(table)
             .set("keyspace_name", keyspace.name.as_str())
@@ -171,7 +181,6 @@ fn keyspaces(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
             .set("replication", map_value(keyspace.replication.clone()))
             .done()
     })
-    .collect()
 }
 
 fn one_table(local: &Local, table: &Schema, of: &Schema) -> Result<Mutation, ModelError> {
@@ -220,54 +229,56 @@ fn one_column(
         .done()
 }
 
-fn columns(table: &Schema, view: &View, of_virtual: bool) -> Vec<Result<Mutation, ModelError>> {
+fn columns<'a>(
+    table: &'a Schema,
+    view: &View,
+    of_virtual: bool,
+) -> impl Iterator<Item = Result<Mutation, ModelError>> + use<'a> {
+    let tables = view.tables().into_iter().filter(move |of| is_virtual(of) == of_virtual);
+    tables.flat_map(|of| columns_of(table, &of))
+}
+
+fn columns_of(table: &Schema, of: &Schema) -> Vec<Result<Mutation, ModelError>> {
     let mut rows = Vec::new();
-    for of in view.tables().iter().filter(|of| is_virtual(of) == of_virtual) {
-        for (at, column) in of.partition_key.iter().enumerate() {
-            rows.push(one_column(table, of, column, ("partition_key", at, "none")));
-        }
-        for (at, ClusteringColumn { column, descending }) in of.clustering.iter().enumerate() {
-            let order = if *descending { "desc" } else { "asc" };
-            rows.push(one_column(table, of, column, ("clustering", at, order)));
-        }
-        for column in &of.statics {
-            rows.push(one_column(table, of, column, ("static", 0, "none")));
-        }
-        for column in &of.regulars {
-            rows.push(one_column(table, of, column, ("regular", 0, "none")));
-        }
+    for (at, column) in of.partition_key.iter().enumerate() {
+        rows.push(one_column(table, of, column, ("partition_key", at, "none")));
+    }
+    for (at, ClusteringColumn { column, descending }) in of.clustering.iter().enumerate() {
+        let order = if *descending { "desc" } else { "asc" };
+        rows.push(one_column(table, of, column, ("clustering", at, order)));
+    }
+    for column in &of.statics {
+        rows.push(one_column(table, of, column, ("static", 0, "none")));
+    }
+    for column in &of.regulars {
+        rows.push(one_column(table, of, column, ("regular", 0, "none")));
     }
     rows
 }
 
-fn dropped(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
-    let mut rows = Vec::new();
-    for of in view.tables() {
-        // Of columns of one name the last one is shown.
-        let last: BTreeMap<&str, &model::DroppedColumn> = of
-            .dropped
-            .iter()
-            .map(|dropped| (dropped.column.name.as_str(), dropped))
-            .collect();
-        for (name, dropped) in last {
-            let kind = if dropped.is_static { "static" } else { "regular" };
-            rows.push(
-                Row::of(table)
-                    .set("keyspace_name", of.keyspace.as_str())
-                    .set("table_name", of.name.as_str())
-                    .set("column_name", name)
-                    .set("dropped_time", dropped.dropped_at / 1000)
-                    .set("kind", kind)
-                    .set("type", text_of(&dropped.column.ty))
-                    .done(),
-            );
-        }
-    }
-    rows
+fn dropped(table: &Schema, of: &Schema) -> Vec<Result<Mutation, ModelError>> {
+    // Of columns of one name the last one is shown.
+    let last: BTreeMap<&str, &model::DroppedColumn> = of
+        .dropped
+        .iter()
+        .map(|dropped| (dropped.column.name.as_str(), dropped))
+        .collect();
+    let row = |(name, dropped): (&str, &model::DroppedColumn)| {
+        let kind = if dropped.is_static { "static" } else { "regular" };
+        Row::of(table)
+            .set("keyspace_name", of.keyspace.as_str())
+            .set("table_name", of.name.as_str())
+            .set("column_name", name)
+            .set("dropped_time", dropped.dropped_at / 1000)
+            .set("kind", kind)
+            .set("type", text_of(&dropped.column.ty))
+            .done()
+    };
+    last.into_iter().map(row).collect()
 }
 
-fn types(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
-    let row = |ty: &Arc<model::UserType>| {
+fn types<'a>(table: &'a Schema, view: &'a View) -> impl Iterator<Item = Result<Mutation, ModelError>> + 'a {
+    view.definitions.user_types().map(|ty| {
         let names: Vec<String> = ty.fields.iter().map(|field| field.name.clone()).collect();
         let types: Vec<String> = ty.fields.iter().map(|field| text_of(&field.ty)).collect();
         Row::of(table)
@@ -276,8 +287,7 @@ fn types(table: &Schema, view: &View) -> Vec<Result<Mutation, ModelError>> {
             .set("field_names", names)
             .set("field_types", types)
             .done()
-    };
-    view.definitions.user_types().map(row).collect()
+    })
 }
 
 /// What each shard answers, in their order.
