@@ -1,5 +1,6 @@
 //! The socket on which a running store tells its figures and takes what is asked of it: `statistics.sock` in its directory, for
-//! `scrollback top`, `stats`, `compact`, `flush`, `compaction-stats` and `disk-usage`, and whatever reads Prometheus' text format.
+//! `scrollback status`, `top`, `stats`, `compact`, `flush`, `snapshot`, `compaction-stats` and `disk-usage`, and whatever reads
+//! Prometheus' text format.
 //!
 //! 1. Whoever connects sends one line, of 512 bytes at most: a [`Request`], or nothing. Who sends an empty line, ends its side, or is
 //!    silent for a fifth of a second, is sent the [figures](crate::prometheus), after a heading, and the connection is closed.
@@ -14,7 +15,8 @@ use crate::compactions::{CompactionRecord, ShardCompactions};
 use crate::disk_usage::TableUsage;
 use crate::error::{Error, Result};
 use crate::json::Object;
-use crate::stats::prometheus;
+use crate::snapshot::Snapshot;
+use crate::stats::{ShardStatistics, prometheus};
 use crate::store::{Store, WeakStore};
 use std::fmt;
 use std::fs::{self, File, Permissions};
@@ -199,6 +201,13 @@ pub enum Request {
     Compactions,
     /// [`Store::disk_usage`]: a line for each table.
     DiskUsage,
+    /// [`Store::snapshot`]: a line that says where it is, and how large.
+    Snapshot {
+        /// Its name.
+        name: String,
+    },
+    /// That it runs, for how long, how much it has, and what was [announced](Store::announce): one line.
+    Status,
 }
 
 impl fmt::Display for Request {
@@ -209,6 +218,8 @@ impl fmt::Display for Request {
             Request::Flush => f.write_str("flush"),
             Request::Compactions => f.write_str("compactions"),
             Request::DiskUsage => f.write_str("disk-usage"),
+            Request::Snapshot { name } => write!(f, "snapshot {name}"),
+            Request::Status => f.write_str("status"),
         }
     }
 }
@@ -219,6 +230,8 @@ impl Request {
             Some(("compact", table)) => Request::Compact {
                 table: Some(table.to_owned()),
             },
+            Some(("snapshot", name)) => Request::Snapshot { name: name.to_owned() },
+            None if line == "status" => Request::Status,
             None if line == "compact" => Request::Compact { table: None },
             None if line == "flush" => Request::Flush,
             None if line == "compactions" => Request::Compactions,
@@ -293,7 +306,7 @@ fn answer(peer: &mut UnixStream, store: &WeakStore, works: &Slots) -> io::Result
     };
     let wrong = |line: String| {
         Request::parse(&line).ok_or_else(|| {
-            format!("there is no request {line:?}; there are compact [KEYSPACE.TABLE], flush, compactions, disk-usage")
+            format!("there is no request {line:?}; there are status, compact [KEYSPACE.TABLE], flush, snapshot NAME, compactions, disk-usage")
         })
     };
     let request = match line.and_then(wrong) {
@@ -334,6 +347,22 @@ fn carry_out(peer: &mut UnixStream, store: &WeakStore, works: &Slots, request: R
             let flush = async move { open.flush().await };
             work(peer, works, flush, || None)
         }
+        Request::Snapshot { name } => {
+            let snapshot = async move { open.snapshot(&name).await };
+            let line = |made: Snapshot| {
+                let object = Object::new().text("snapshot", &made.path.display().to_string());
+                object.number("files", made.files).number("bytes", made.bytes).end()
+            };
+            match work(peer, works, snapshot, || None)? {
+                Ok(made) => tell(peer, std::iter::once(line(made))),
+                Err(error) => Ok(Err(error)),
+            }
+        }
+        Request::Status => {
+            let told = status(&open);
+            drop(open);
+            told.map_or_else(|error| Ok(Err(error)), |line| tell(peer, std::iter::once(line)))
+        }
         Request::Compact { table } => {
             let table = match table.map(|name| open.table_called(&name)).transpose() {
                 Ok(table) => table.map(|table| table.id),
@@ -344,6 +373,26 @@ fn carry_out(peer: &mut UnixStream, store: &WeakStore, works: &Slots, request: R
             work(peer, works, compact, || progress(store))
         }
     }
+}
+
+/// That a store runs, as one line.
+fn status(store: &Store) -> Result<String> {
+    let shards = runtime::block_on(store.statistics())?;
+    let sum = |of: fn(&ShardStatistics) -> u64| shards.iter().map(of).sum::<u64>();
+    let object = Object::new()
+        .text("version", env!("CARGO_PKG_VERSION"))
+        .number("pid", std::process::id())
+        .number("uptime_s", store.opened_at().elapsed().as_secs())
+        .number("shards", shards.len() as u64)
+        .number("tables", store.tables().len() as u64)
+        .number("sstables", sum(|of| of.sstables))
+        .number("sstable_bytes", sum(|of| of.sstable_bytes))
+        .number("memtable_bytes", sum(|of| of.memtable_bytes))
+        .number("log_bytes", sum(|of| of.log_bytes));
+    let announced = store.announced().into_iter();
+    Ok(announced
+        .fold(object, |object, (name, value)| object.text(name, &value))
+        .end())
 }
 
 /// How far compactions are, as one line.

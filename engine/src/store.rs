@@ -72,6 +72,8 @@ struct Inner {
     shared: Arc<Shared>,
     recoveries: Vec<Recovery>,
     closing: Closing,
+    opened_at: runtime::time::Instant,
+    announced: Mutex<BTreeMap<&'static str, String>>,
     /// None in the simulator, which owns the shards itself, and once the store is closing.
     runtime: Mutex<Option<Running>>,
 }
@@ -229,6 +231,8 @@ impl Store {
             shared,
             recoveries,
             closing: Closing::default(),
+            opened_at: runtime::time::Instant::now(),
+            announced: Mutex::default(),
             runtime,
         };
         Ok(Store { inner: Arc::new(inner) })
@@ -236,6 +240,20 @@ impl Store {
 
     pub(crate) fn downgrade(&self) -> WeakStore {
         WeakStore(Arc::downgrade(&self.inner))
+    }
+
+    /// Says something of the program that has the store to whoever asks for its [status](crate::Request::Status), as where it listens. A
+    /// name that was announced before has the new value.
+    pub fn announce(&self, name: &'static str, value: impl Into<String>) {
+        self.inner.announced.lock().insert(name, value.into());
+    }
+
+    pub(crate) fn announced(&self) -> BTreeMap<&'static str, String> {
+        self.inner.announced.lock().clone()
+    }
+
+    pub(crate) fn opened_at(&self) -> runtime::time::Instant {
+        self.inner.opened_at
     }
 
     /// Number of shards.

@@ -240,7 +240,13 @@ fn requests_are_judged_and_peers_wait_for_nobody() {
     for (sent, says) in [
         (
             &b"compactor\n"[..],
-            "error there is no request \"compactor\"; there are compact",
+            "error there is no request \"compactor\"; there are status, compact",
+        ),
+        (b"status\n", "{\"version\":\""),
+        (b"snapshot one\n", "begun\n{\"snapshot\":\""),
+        (
+            b"snapshot ../two\n",
+            "begun\nerror a snapshot cannot be called \"../two\"",
         ),
         (
             b"compact chat.none\n",

@@ -47,6 +47,7 @@ pub enum Command {
     Edit(Edit),
     Delete(Delete),
     Window(Window),
+    Status(Status),
     Stats(Stats),
     Top(Top),
     Compact(Compact),
@@ -452,6 +453,21 @@ pub struct Compact {
     pub wait: bool,
 }
 
+/// Say whether a store runs, since when, where it listens, and how much it has.
+///
+/// The exit status is 0 if it runs and answers, 1 if not.
+///
+///   scrollback status --data ./chat
+///
+/// With --format jsonl: {"running":true,"version":"…","pid":N,"uptime_s":N,"shards":N,"tables":N,"sstables":N,"sstable_bytes":N,
+/// "memtable_bytes":N,"log_bytes":N} and, of a server, "listen", "shard_aware_listen", "cluster" and "host_id".
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Status {
+    #[command(flatten)]
+    pub data: Data,
+}
+
 /// Write what is in memory to table files.
 ///
 /// Nothing needs it to be safe: what was acknowledged is in the log. A running store is asked through the socket in its
@@ -498,7 +514,8 @@ pub struct DiskUsage {
 /// Make a snapshot: everything that was acknowledged before it, in snapshots/NAME below the store's directory.
 ///
 /// The files are hard links: a snapshot takes no space until the store no longer has them. It is a whole store, to be
-/// restored from, backed up, or copied by any other tool. Remove its folder when it is not needed any more.
+/// restored from, backed up, or copied by any other tool. Remove its folder when it is not needed any more. A running store is
+/// asked through the socket in its directory, and goes on.
 ///
 ///   scrollback snapshot --data ./chat before-the-upgrade
 #[derive(Args, Debug)]

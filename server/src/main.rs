@@ -59,6 +59,7 @@ fn run(cli: Cli) -> Done {
         Command::Edit(args) => commands::change::edit(args, format),
         Command::Delete(args) => commands::change::delete(args, format),
         Command::Window(args) => commands::window::run(args, format),
+        Command::Status(args) => commands::operate::status(args, format),
         Command::Stats(args) => commands::stats::run(args, format),
         Command::Top(args) => commands::top::run(args, format),
         Command::Compact(args) => commands::operate::compact(args, format),

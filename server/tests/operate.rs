@@ -199,8 +199,44 @@ fn a_running_store_is_asked() {
         says.starts_with("scrollback: there is no table \"messages.none\"; there are messages."),
         "{says}"
     );
+
+    messages.store().announce("listen", "127.0.0.1:9042");
+    let status = &told("status", &dir, &[])[0];
+    for (name, value) in [
+        ("running", json!(true)),
+        ("shards", json!(2)),
+        ("pid", json!(std::process::id())),
+        ("listen", json!("127.0.0.1:9042")),
+    ] {
+        assert_eq!(status[name], value, "{status}");
+    }
+    assert!(table("status", &dir).contains("127.0.0.1:9042"));
+    let snapshot = &told("snapshot", &dir, &["of-one-that-runs"])[0];
+    assert!(snapshot["files"].as_u64() > Some(0), "{snapshot}");
+    assert_eq!(
+        snapshot["snapshot"],
+        text(&dir.join("snapshots/of-one-that-runs")),
+        "where it is"
+    );
+    for (name, says) in [
+        ("of-one-that-runs", "there is a snapshot in "),
+        ("../x", "a snapshot cannot be called"),
+    ] {
+        let refused = scrollback(["snapshot", "--data", text(&dir), name]);
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains(says), "{told}");
+    }
     block_on(messages.close()).unwrap();
     assert!(history(&dir, "#7").ends_with(&whole), "the newest came first");
+    let refused = scrollback(["status", "--data", text(&dir)]);
+    assert_eq!(refused.status.code(), Some(1));
+    let says = String::from_utf8(refused.stderr).unwrap();
+    assert!(says.starts_with("scrollback: no store runs in "), "{says}");
+    // What the snapshot has is what there was.
+    let restored = dir.with_file_name("restored");
+    let from = dir.join("snapshots/of-one-that-runs");
+    stdout_of(["restore", "--data", text(&restored), "--from", text(&from)]);
+    assert_eq!(history(&restored, "#7"), history(&dir, "#7"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `scrollback compact`, `flush`, `compaction-stats` and `disk-usage`: through the socket of a store that runs, or on one that is closed,
+//! `scrollback status`, `compact`, `flush`, `compaction-stats` and `disk-usage`: through the socket of a store that runs, or on one that is closed,
 //! which is opened for it.
 
 use super::live::{Live, partition};
@@ -57,7 +57,7 @@ fn of_store(data: &cli::Data) -> Done<Config> {
 }
 
 /// Runs `command` over a store that does not run.
-fn closed<T, F: Future<Output = Done<T>>>(data: &cli::Data, command: impl FnOnce(Messages) -> F) -> Done<T> {
+pub(super) fn closed<T, F: Future<Output = Done<T>>>(data: &cli::Data, command: impl FnOnce(Messages) -> F) -> Done<T> {
     session::with_store(data, command).map_err(|failure| match failure.sentence {
         Some(sentence) if sentence.contains("in use by another process") => Failure::new(format_args!(
             "{sentence} (it could not be asked: it has no {}, which the setting statistics_socket decides, or is opening or closing)",
@@ -68,7 +68,7 @@ fn closed<T, F: Future<Output = Done<T>>>(data: &cli::Data, command: impl FnOnce
 }
 
 /// What a running store answers, line by line; `None`: none runs.
-fn lines(dir: &Path, request: &Request) -> Done<Option<Vec<Value>>> {
+pub(super) fn lines(dir: &Path, request: &Request) -> Done<Option<Vec<Value>>> {
     let mut told = Vec::new();
     let answered = ask(dir, request, |line| {
         told.push(line.to_owned());
@@ -89,6 +89,34 @@ fn object(line: &str) -> Done<Value> {
         ))
     };
     serde_json::from_str(line).map_err(odd)
+}
+
+/// Says whether a store runs.
+pub fn status(args: cli::Status, format: Format) -> Done {
+    let config = of_store(&args.data)?;
+    let told = lines(&config.dir, &Request::Status)?.and_then(|lines| lines.into_iter().next());
+    let Some(Value::Object(told)) = told else {
+        return Err(Failure::new(format_args!(
+            "no store runs in {}, or it has no {}; `scrollback serve` starts one",
+            config.dir.display(),
+            engine::STATISTICS_SOCKET
+        )));
+    };
+    let running = std::iter::once(("running".to_owned(), Value::Bool(true)));
+    let told: serde_json::Map<String, Value> = running.chain(told).collect();
+    let mut output = Output::new();
+    match format {
+        Format::Jsonl => output.object(&told)?,
+        Format::Table => {
+            let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), visible);
+            let rows: Vec<_> = told
+                .iter()
+                .map(|(name, value)| vec![name.clone(), shown(value)])
+                .collect();
+            output.table(&["store", ""], &rows)?;
+        }
+    }
+    output.flush()
 }
 
 /// Flushes what is in memory.

@@ -99,8 +99,9 @@ async fn serve(
     let or = |said: &Option<String>, default: &str| said.clone().unwrap_or_else(|| default.to_owned());
     let mut datacenters = vec![or(&settings.datacenter, "datacenter1")];
     datacenters.extend(settings.other_datacenters.iter().flatten().cloned());
+    let cluster = or(&settings.cluster_name, "Scrollback");
     let identity = Identity {
-        cluster: or(&settings.cluster_name, "Scrollback"),
+        cluster: cluster.clone(),
         topology: Topology { datacenters },
         rack: or(&settings.rack, "rack1"),
         address: listen,
@@ -123,6 +124,12 @@ async fn serve(
     };
     let listening = protocol::listen(store, &node, limits).await;
     listening.map_err(|what| Failure::new(format_args!("{what}")))?;
+    store.announce("listen", listen.to_string());
+    if let Some(address) = shard_aware {
+        store.announce("shard_aware_listen", address.to_string());
+    }
+    store.announce("cluster", cluster);
+    store.announce("host_id", uuid::Uuid::from_bytes(host_id).to_string());
     println!("listening on {listen} with {} shards", store.shards());
     let signal = signals.forever().next();
     tracing::info!(

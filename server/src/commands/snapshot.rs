@@ -1,19 +1,21 @@
 //! `scrollback snapshot`, `backup` and `restore`
 
+use super::operate;
 use crate::{
     cli,
     failure::{Done, Failure},
     output::{Format, Output},
     progress, session,
 };
+use engine::Request;
 use engine::snapshot::{Copied, Purpose, Snapshot, copy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// What a backup's snapshot is called while it is copied.
 const OF_BACKUP: &str = "being-backed-up";
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Made {
     snapshot: String,
     files: u64,
@@ -36,13 +38,26 @@ struct Table {
 
 /// Makes a snapshot.
 pub fn take(args: cli::Snapshot, format: Format) -> Done {
-    let made = session::with_store(&args.data, async |messages| {
-        Ok(messages.store().snapshot(&args.name).await?)
-    })?;
-    let made = Made {
-        snapshot: made.path.display().to_string(),
-        files: made.files,
-        bytes: made.bytes,
+    let dir = session::config(&args.data)?.dir;
+    let request = Request::Snapshot {
+        name: args.name.clone(),
+    };
+    let made = match operate::lines(&dir, &request)? {
+        Some(told) => {
+            let made = told.into_iter().next().map(serde_json::from_value);
+            made.and_then(Result::ok)
+                .ok_or_else(|| Failure::new("the store does not tell where its snapshot is"))?
+        }
+        None => {
+            let made = operate::closed(&args.data, async |messages| {
+                Ok(messages.store().snapshot(&args.name).await?)
+            })?;
+            Made {
+                snapshot: made.path.display().to_string(),
+                files: made.files,
+                bytes: made.bytes,
+            }
+        }
     };
     let mut output = Output::new();
     match format {
