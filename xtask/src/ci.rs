@@ -71,6 +71,12 @@ const STAGES: &[Stage] = &[
     ("chat, compacted and killed", || {
         command(&["chat-compaction", "--messages", "40000", "--kills", "4"])
     }),
+    ("kill -9 under CQL", || command(&["kill9-cql", "--rounds", "5"])),
+    // Long enough to meet the time that a session has to begin.
+    ("crowd", || {
+        command(&["crowd-cql", "--idle", "500", "--busy", "100", "--seconds", "15"])
+    }),
+    ("drivers", || command(&["drivers", "--only", "python,rust,node"])),
     ("bit flips", || command(&["bitflip"])),
     ("leaks", || command(&["leaks", "--rounds", "200", "--cycles", "10"])),
     // Minutes of building, where there is a nightly compiler; 20 s each are a command of their own.
