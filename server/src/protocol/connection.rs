@@ -53,6 +53,9 @@ const READ_BYTES: usize = 64 << 10;
 const BUFFER_KEPT: usize = 32 << 10;
 /// Answers above this are not copied if nothing else waits.
 const SENT_IN_PLACE: usize = 4 << 10;
+/// Buffers of answers that a shard keeps for the next ones, and how large each may be.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 256..=(512 << 10);
 /// Frames above this take their memory from a budget of the shard.
 const LARGE_FRAME: usize = 256 << 10;
 /// That budget, bytes.
@@ -79,6 +82,8 @@ pub(super) struct Connections {
     /// Bytes of answers that wait to be sent.
     waiting_bytes: Cell<usize>,
     large_frames: Semaphore,
+    /// Empty buffers, for answers.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Default for Connections {
@@ -89,6 +94,7 @@ impl Default for Connections {
             changed: Notify::new(),
             waiting_bytes: Cell::new(0),
             large_frames: Semaphore::new(LARGE_FRAMES_BYTES),
+            spare: RefCell::default(),
         }
     }
 }
@@ -98,9 +104,26 @@ impl Connections {
         self.all.borrow().len()
     }
 
-    /// Shuts down those whose deadline has passed.
+    /// An empty buffer: one that was used before, if there is one.
+    fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A buffer is needed no more.
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && SPARE_BYTES.contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Shuts down those whose deadline has passed. Called once a second.
     pub fn look_at_deadlines(&self) {
         let now = Instant::now();
+        // At rest they are gone within seconds.
+        let kept = self.spare.borrow().len() / 2;
+        self.spare.borrow_mut().truncate(kept);
         for connection in self.all.borrow().values() {
             if connection.deadline.get().is_some_and(|deadline| deadline <= now) {
                 connection.stream.shutdown();
@@ -158,7 +181,13 @@ impl Connection {
         if self.broken.get() {
             return;
         }
-        put(&mut self.outbox.bytes.borrow_mut());
+        {
+            let mut waiting = self.outbox.bytes.borrow_mut();
+            if waiting.capacity() == 0 {
+                *waiting = connections.buffer();
+            }
+            put(&mut waiting);
+        }
         self.outbox.waiting.set(self.outbox.waiting.get() + bytes);
         let of_shard = &connections.waiting_bytes;
         of_shard.set(of_shard.get() + bytes);
@@ -175,6 +204,7 @@ impl Connection {
                 false => waiting.extend_from_slice(&answer),
             }
         });
+        connections.give_back(answer);
         self.requests.set(self.requests.get() - 1);
         self.idle.notify_all();
     }
@@ -277,22 +307,18 @@ async fn read_to_end(stream: &Stream) {
 }
 
 async fn write(connection: &Connection, connections: &Connections) {
-    let mut bytes = Vec::new();
     loop {
-        bytes.clear();
-        std::mem::swap(&mut bytes, &mut connection.outbox.bytes.borrow_mut());
+        let bytes = std::mem::take(&mut *connection.outbox.bytes.borrow_mut());
         if bytes.is_empty() {
             if connection.outbox.ended.get() || connection.broken.get() {
                 return;
-            }
-            if bytes.capacity() > BUFFER_KEPT {
-                bytes = Vec::new();
             }
             connection.outbox.filled.notified().await;
             continue;
         }
         let sent = connection.stream.write_all(&bytes).await;
         connection.sent(connections, bytes.len());
+        connections.give_back(bytes);
         if sent.is_err() {
             connection.broken.set(true);
             let left = std::mem::take(&mut *connection.outbox.bytes.borrow_mut());
@@ -403,7 +429,7 @@ fn begin(
     let (session, connection, connections) = (Rc::clone(session), Rc::clone(connection), Rc::clone(connections));
     if let Some(write) = session.begin_write(&header, body) {
         let write = async move {
-            let mut answer = Vec::new();
+            let mut answer = connections.buffer();
             session.end_write(header.stream, write, &mut answer).await;
             connection.end(&connections, answer);
         };
@@ -411,7 +437,7 @@ fn begin(
     }
     let body = body.to_vec();
     let request = async move {
-        let mut answer = Vec::new();
+        let mut answer = connections.buffer();
         // In a place of its own: it is large, and a task is moved a few times before it runs.
         Box::pin(session.answer(&header, &body, limit, &mut answer)).await;
         connection.end(&connections, answer);

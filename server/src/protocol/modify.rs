@@ -426,27 +426,37 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
             None => Modified::Void,
         });
     }
-    if items.iter().any(|item| item.modification().needs_read()) {
-        return Err(Failure::invalid(
-            "a batch over several partitions cannot set or delete elements of lists, which are read first; use one batch for each partition",
-        ));
-    }
     let given = match timestamp {
         Some(timestamp) => timestamp,
         None => latest_of_owners(local, &keys).await?,
     };
     let mut mutations = Vec::new();
     for (at, (table, key)) in keys.iter().enumerate() {
+        let of_key = || {
+            let of_key = items.iter().zip(&of_item).filter(|(_, groups)| groups.contains(&at));
+            of_key.map(|(item, _)| item)
+        };
+        // Elements of lists are named by their index as the list is now; nothing holds it still until the batch is written.
+        let mut present = ReadRows::default();
+        for item in of_key().filter(|item| item.modification().needs_read()) {
+            let values = item.values.get();
+            let environment: &Local = local;
+            let write = item.modification().bind(Execution {
+                values: &values,
+                environment,
+            })?;
+            present.read(local, *table, key, &write.rows()?).await?;
+        }
         let mutation = local.with_scratch(|Scratch { mutation, row }| -> Done<Option<Mutation>> {
             mutation.reset(*table, key);
-            for (item, _) in items.iter().zip(&of_item).filter(|(_, groups)| groups.contains(&at)) {
+            for item in of_key() {
                 let values = item.values.get();
                 let environment: &Local = local;
                 let write = item.modification().bind(Execution {
                     values: &values,
                     environment,
                 })?;
-                write.put(mutation, row, write.timestamp.unwrap_or(given), &Unread)?;
+                write.put(mutation, row, write.timestamp.unwrap_or(given), &present)?;
             }
             Ok((!mutation.is_empty()).then(|| mutation.build()))
         })?;

@@ -234,7 +234,7 @@ impl Session {
                 plain.ready(out);
                 Ok(())
             }
-            Request::Prepare { text } => self.prepare(text, header.stream, tracing, out).await,
+            Request::Prepare { text } => Box::pin(self.prepare(text, header.stream, tracing, out)).await,
             Request::Query { text, parameters } => {
                 self.query(text, parameters, header.stream, tracing, &mut warnings, out)
                     .await
