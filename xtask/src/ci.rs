@@ -217,20 +217,20 @@ fn crate_arrows() -> Result<Counts, Failed> {
 /// All tests of the workspace; what cargo prints is passed on, its summary lines are added up. A test that could not do its
 /// work on this machine prints a line with [`SKIPPED`], and counts as ignored.
 fn tests() -> Result<Counts, Failed> {
-    let arguments = [
-        "test",
-        "--workspace",
-        "--profile",
-        "checked",
-        "--features",
-        "xtask/breaks",
-        "--no-fail-fast",
-    ];
+    // Examples are linted; to link each of them takes half a minute and shows nothing more.
+    let counts = tests_of(&["--lib", "--bins", "--tests"], Counts::default())?;
+    tests_of(&["--doc"], counts)
+}
+
+/// The tests of these targets, added to `counts`.
+fn tests_of(targets: &[&str], mut counts: Counts) -> Result<Counts, Failed> {
+    let mut arguments = vec!["test", "--workspace", "--profile", "checked"];
+    arguments.extend(["--features", "xtask/breaks", "--no-fail-fast"]);
+    arguments.extend(targets);
     let mut child = cargo_command(&arguments)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| fail(format!("cargo does not start: {e}")))?;
-    let mut counts = Counts::default();
     let mut skipped = 0;
     let mut torn = None;
     if let Some(stdout) = child.stdout.take() {
