@@ -100,7 +100,7 @@ impl Program {
         if !is_built {
             let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             command
-                .args(["build", "--quiet", "--package", "scrollback-server", "--example", name])
+                .args(["build", "--quiet", "--workspace", "--example", name])
                 .args(["--profile", "checked"])
                 .current_dir(workspace::root())
                 .stdin(Stdio::null());
