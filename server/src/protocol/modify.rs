@@ -145,6 +145,23 @@ where
     there.await.map_err(failed(WriteType::Simple))?
 }
 
+/// The values of each item.
+fn values_of(items: &[Item]) -> Vec<Vec<Value<'_>>> {
+    items.iter().map(|item| item.values.get()).collect()
+}
+
+/// The items with their values: what a function makes is made once.
+fn bind_all<'a>(local: &'a Local, items: &'a [Item], values: &'a [Vec<Value<'a>>]) -> Done<Vec<Write<'a>>> {
+    let mut writes = Vec::with_capacity(items.len());
+    for (item, values) in items.iter().zip(values) {
+        writes.push(item.modification().bind(Execution {
+            values,
+            environment: local,
+        })?);
+    }
+    Ok(writes)
+}
+
 /// Partitions of a statement that this shard owns, each with a timestamp of its own.
 async fn at_owner(local: &Rc<Local>, item: &Item, keys: &[Vec<u8>]) -> Done<()> {
     let values = item.values.get();
@@ -292,12 +309,8 @@ pub(super) async fn together(
     write_type: WriteType,
 ) -> Done<Option<Outcome>> {
     let table = Arc::clone(&items[0].modification().table);
-    let values: Vec<Vec<Value<'_>>> = items.iter().map(|item| item.values.get()).collect();
-    let environment: &Local = local;
-    let mut writes = Vec::new();
-    for (item, values) in items.iter().zip(&values) {
-        writes.push(item.modification().bind(Execution { values, environment })?);
-    }
+    let values = values_of(items);
+    let writes = bind_all(local, items, &values)?;
     let _turn = match runtime::broken(Break::ConditionsUnlocked) {
         true => None,
         false => {
@@ -382,15 +395,11 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
     let conditional = items.iter().any(|item| !item.modification().conditions.is_none());
     // By table and key, in the order in which they first come.
     let mut keys: Vec<(TableId, Vec<u8>)> = Vec::new();
-    let mut of_item: Vec<Vec<usize>> = Vec::new();
-    for item in &items {
-        let values = item.values.get();
-        let environment: &Local = local;
-        let write = item.modification().bind(Execution {
-            values: &values,
-            environment,
-        })?;
-        let table = item.modification().table.id;
+    let mut of_write: Vec<Vec<usize>> = Vec::new();
+    let values = values_of(&items);
+    let writes = bind_all(local, &items, &values)?;
+    for write in &writes {
+        let table = write.modification().table.id;
         let mut groups = Vec::new();
         for key in write.keys() {
             let at = keys.iter().position(|(of, present)| *of == table && present == key);
@@ -399,7 +408,7 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
                 keys.len() - 1
             }));
         }
-        of_item.push(groups);
+        of_write.push(groups);
     }
     if keys.is_empty() {
         return Ok(Modified::Void);
@@ -418,6 +427,8 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
             _ => WriteType::Batch,
         };
         let timestamp = timestamp.filter(|_| !conditional);
+        drop(writes);
+        drop(values);
         let together = carry(local, owner, move |local| async move {
             together(&local, &items, &key, timestamp, write_type).await
         });
@@ -433,29 +444,17 @@ pub(super) async fn execute_batch(local: &Rc<Local>, batch: Batch, warnings: &mu
     let mut mutations = Vec::new();
     for (at, (table, key)) in keys.iter().enumerate() {
         let of_key = || {
-            let of_key = items.iter().zip(&of_item).filter(|(_, groups)| groups.contains(&at));
-            of_key.map(|(item, _)| item)
+            let of_key = writes.iter().zip(&of_write).filter(|(_, groups)| groups.contains(&at));
+            of_key.map(|(write, _)| write)
         };
         // Elements of lists are named by their index as the list is now; nothing holds it still until the batch is written.
         let mut present = ReadRows::default();
-        for item in of_key().filter(|item| item.modification().needs_read()) {
-            let values = item.values.get();
-            let environment: &Local = local;
-            let write = item.modification().bind(Execution {
-                values: &values,
-                environment,
-            })?;
+        for write in of_key().filter(|write| write.modification().needs_read()) {
             present.read(local, *table, key, &write.rows()?).await?;
         }
         let mutation = local.with_scratch(|Scratch { mutation, row }| -> Done<Option<Mutation>> {
             mutation.reset(*table, key);
-            for item in of_key() {
-                let values = item.values.get();
-                let environment: &Local = local;
-                let write = item.modification().bind(Execution {
-                    values: &values,
-                    environment,
-                })?;
+            for write in of_key() {
                 write.put(mutation, row, write.timestamp.unwrap_or(given), &present)?;
             }
             Ok((!mutation.is_empty()).then(|| mutation.build()))
