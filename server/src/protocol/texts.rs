@@ -14,7 +14,7 @@ use cql::frame::WriteType;
 use engine::{Read, Store};
 use model::{CqlType, Insert, ModelError, Mutation, Schema, TableOptions, TypedRow, Value};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,6 +86,8 @@ struct Inner {
     bytes: usize,
     /// Some have been forgotten: of one that is not known it is not known either which columns were told.
     has_forgotten: bool,
+    /// Those of which there may be a row still.
+    forgotten: BTreeSet<StatementId>,
 }
 
 /// What must be on disk before the statement's client is answered.
@@ -94,7 +96,7 @@ pub(super) struct Unsaved {
     text: Text,
     first_result: u64,
     has_changed: bool,
-    forgotten: Vec<StatementId>,
+    forgotten: BTreeSet<StatementId>,
 }
 
 impl Texts {
@@ -105,7 +107,6 @@ impl Texts {
     pub(super) fn remember(&self, statement: &Statement, keyspace: Option<&str>) -> Done<Option<Unsaved>> {
         let (id, result) = (statement.id, statement.result_hash);
         let mut inner = self.0.lock();
-        let mut forgotten = Vec::new();
         match inner.by_id.get_mut(&id) {
             Some(known) => {
                 if (known.text.0.as_deref(), known.text.1.as_str()) != (keyspace, &*statement.text) {
@@ -126,7 +127,7 @@ impl Texts {
                     told_result: Some(result),
                     saved: None,
                 };
-                forgotten = inner.insert(id, known);
+                inner.insert(id, known);
             }
         }
         let Some(known) = inner.by_id.get(&id) else {
@@ -140,7 +141,7 @@ impl Texts {
             text: Arc::clone(&known.text),
             first_result: known.first_result,
             has_changed,
-            forgotten,
+            forgotten: inner.forgotten.clone(),
         };
         Ok((known.saved != Some(has_changed)).then(unsaved))
     }
@@ -182,7 +183,9 @@ impl Texts {
     }
 
     fn saved(&self, unsaved: &Unsaved) {
-        if let Some(known) = self.0.lock().by_id.get_mut(&unsaved.id) {
+        let mut inner = self.0.lock();
+        inner.forgotten.retain(|id| !unsaved.forgotten.contains(id));
+        if let Some(known) = inner.by_id.get_mut(&unsaved.id) {
             // What was written later says more.
             known.saved = Some(unsaved.has_changed || known.saved == Some(true));
         }
@@ -190,14 +193,14 @@ impl Texts {
 }
 
 impl Inner {
-    /// Those that there is no more room for.
-    fn insert(&mut self, id: StatementId, known: Known) -> Vec<StatementId> {
+    /// Enters a statement; those prepared longest ago make room for it.
+    fn insert(&mut self, id: StatementId, known: Known) {
         let age = self.next_age;
         self.next_age += 1;
         self.bytes += known.text.1.len();
         self.by_age.insert(age, id);
         self.by_id.insert(id, known);
-        let mut forgotten = Vec::new();
+        self.forgotten.remove(&id);
         while self.by_id.len() > TEXTS_MAX || self.bytes > TEXT_BYTES_MAX {
             let Some((_, oldest)) = self.by_age.pop_first() else {
                 break;
@@ -206,17 +209,16 @@ impl Inner {
             self.bytes -= gone.text.1.len();
             // For whoever has it still: of what comes after it nothing is known.
             gone.has_changed.store(true, Ordering::Release);
-            forgotten.push(oldest);
+            self.forgotten.insert(oldest);
+            self.has_forgotten = true;
         }
-        self.has_forgotten |= !forgotten.is_empty();
-        forgotten
     }
 }
 
 /// Writes what must be on disk before a statement's client is answered.
 ///
 /// # Errors
-/// As [`engine::Shard::apply`]; then the next one that prepares it writes it.
+/// As [`engine::Shard::apply`]; what was not written is written with the next statement.
 pub(super) async fn save(local: &Local, unsaved: Unsaved) -> Done<()> {
     let of_table = |error: engine::Error| Failure::Engine(error, Doing::Write(WriteType::Simple));
     let Some(table) = local.shard.schema(TABLE.0, TABLE.1) else {
@@ -283,14 +285,9 @@ impl Texts {
         }
         // Those prepared longest ago first.
         found.sort_by_key(|(timestamp, id, _)| (*timestamp, *id));
-        let mut forgotten = Vec::new();
-        for (timestamp, id, known) in found {
-            let gone = inner.insert(id, known);
-            forgotten.extend(gone.into_iter().map(|id| (id, timestamp)));
-        }
-        // Their rows were to be deleted when the node ended.
-        for (id, timestamp) in forgotten {
-            store.apply(super::batch_log::forget(&table, &id, timestamp)).await?;
+        // Those that were forgotten when the node ended are so again, and their rows go with the next one that is saved.
+        for (_, id, known) in found {
+            inner.insert(id, known);
         }
         Ok(Texts(inner.into()))
     }
@@ -312,5 +309,56 @@ fn known(row: &TypedRow<'_>) -> Result<Known, ModelError> {
 fn damaged(error: impl std::fmt::Display) -> engine::Error {
     engine::Error::Invalid {
         what: format!("a row of system.prepared_statements is damaged: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::View;
+    use super::super::system::System;
+    use super::*;
+
+    fn statement(view: &View, text: &str) -> Statement {
+        Statement::check(text, None, view, id_of(None, text), 0).expect("a legal text")
+    }
+
+    #[test]
+    fn whose_text_makes_room_for_another_is_forgotten_for_good() {
+        let view = View {
+            definitions: Arc::default(),
+            system: Arc::new(System::new()),
+        };
+        let texts = Texts::default();
+        let remember = |statement: &Statement| texts.remember(statement, None).expect("another id");
+        let oldest = statement(&view, "SELECT key FROM system.local");
+        let saved = remember(&oldest).expect("it is new");
+        assert!(!saved.has_changed && saved.forgotten.is_empty());
+        texts.saved(&saved);
+        assert!(remember(&oldest).is_none(), "it is on disk");
+        assert!(texts.has_one_result(&oldest));
+        // Few, and long.
+        let long = |at: usize| {
+            format!(
+                "SELECT key FROM system.local /* {at} {} */",
+                "x".repeat(TEXT_BYTES_MAX / 8)
+            )
+        };
+        let more: Vec<Statement> = (0..8).map(|at| statement(&view, &long(at))).collect();
+        let all: Vec<Unsaved> = more.iter().filter_map(remember).collect();
+        assert_eq!(all.len(), 8, "each is new");
+        assert!(texts.text_of(&oldest.id).is_none(), "there is no room for it");
+        assert!(
+            !texts.has_one_result(&oldest),
+            "whoever has it still is told the columns"
+        );
+        // The last one could not be saved: its successor says what is to go.
+        let last = remember(&more[7]).expect("it is not on disk");
+        assert!(last.forgotten.contains(&oldest.id));
+        assert!(!last.has_changed, "nothing had been forgotten before it came");
+        texts.saved(&last);
+        let again = remember(&oldest).expect("it is new again");
+        assert!(again.has_changed, "which columns were told of it before is not known");
+        assert!(!again.forgotten.contains(&oldest.id), "its row is not to go");
+        assert!(!texts.has_one_result(&statement(&view, "SELECT key FROM system.local")));
     }
 }
