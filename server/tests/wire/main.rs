@@ -379,6 +379,23 @@ fn prepared_statements_and_what_was_told_of_their_columns_outlive_kills() {
 }
 
 #[test]
+fn a_server_tells_where_it_listens() {
+    let server = Server::start(&["--cluster-name", "here"]);
+    let told = server.status();
+    for says in [
+        "\"running\":true".to_owned(),
+        "\"shards\":2".to_owned(),
+        format!("\"pid\":{}", server.id()),
+        format!("\"listen\":\"{}\"", server.address),
+        "\"shard_aware_listen\":\"127.0.0.1:".to_owned(),
+        "\"cluster\":\"here\"".to_owned(),
+        "\"host_id\":\"".to_owned(),
+    ] {
+        assert!(told.contains(&says), "{says}: {told}");
+    }
+}
+
+#[test]
 fn what_goes_to_another_shard_is_counted() {
     let server = Server::start(&[]);
     let mut client = Client::new(&server);

@@ -69,6 +69,17 @@ impl Server {
         self.child.id()
     }
 
+    /// What `scrollback status` tells of it.
+    pub fn status(&self) -> String {
+        let mut status = Command::new(env!("CARGO_BIN_EXE_scrollback"));
+        let status = status
+            .args(["status", "--format", "jsonl", "--data"])
+            .arg(self.folder.path().join("store"));
+        let told = status.output().expect("it starts");
+        assert!(told.status.success(), "{told:?}");
+        String::from_utf8(told.stdout).expect("text")
+    }
+
     /// Ends the server as an operator does; gives its exit status.
     pub fn terminate(mut self) -> Option<i32> {
         // SAFETY: a signal to our own child, which has not been waited for.
