@@ -137,8 +137,14 @@ fn drive(options: &Options, process: &mut Process, port: u16, seen: &mut Seen) -
                 worked.map_err(|why| format!("busy connection {number}: {why}"))
             };
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let thread = thread.spawn_scoped(scope, work);
-            threads.push(thread.map_err(|error| format!("thread {number}: {error}"))?);
+            match thread.spawn_scoped(scope, work) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that work already are not waited for till the end.
+                    failed.store(true, Ordering::SeqCst);
+                    return Err(format!("thread {number}: {error}"));
+                }
+            }
         }
         let clock = Stopwatch::start();
         while clock.elapsed() < time && !failed.load(Ordering::SeqCst) {
