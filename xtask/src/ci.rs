@@ -214,10 +214,23 @@ fn crate_arrows() -> Result<Counts, Failed> {
     }
 }
 
+/// The examples that a test starts, which `cargo test` builds only if no targets are named to it.
+const EXAMPLES: [&str; 4] = ["bot", "threads", "tokio", "websocket"];
+
 /// All tests of the workspace; what cargo prints is passed on, its summary lines are added up. A test that could not do its
 /// work on this machine prints a line with [`SKIPPED`], and counts as ignored.
 fn tests() -> Result<Counts, Failed> {
-    // Examples are linted; to link each of them takes half a minute and shows nothing more.
+    // Those that `tests/examples.rs` starts; to link each of the others takes half a minute and shows nothing more.
+    let mut examples = vec![
+        "build",
+        "--workspace",
+        "--profile",
+        "checked",
+        "--features",
+        "xtask/breaks",
+    ];
+    examples.extend(EXAMPLES.iter().flat_map(|name| ["--example", name]));
+    cargo(&examples)?;
     let counts = tests_of(&["--lib", "--bins", "--tests"], Counts::default())?;
     tests_of(&["--doc"], counts)
 }
