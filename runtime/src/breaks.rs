@@ -1,7 +1,7 @@
 //! Deliberate breaks: mistakes that the simulator and the crash tests must catch.
 //!
 //! Without the feature `breaks` every [`broken`] is `false` at compile time. With it, at most one break is on, for the
-//! whole process.
+//! whole process or for one thread.
 
 /// One deliberate mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,6 +301,7 @@ impl Break {
 
 #[cfg(feature = "breaks")]
 mod switch {
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::Break;
@@ -308,20 +309,38 @@ mod switch {
     /// 0 = none, else the break's place in [`Break::ALL`] + 1.
     static CURRENT: AtomicU8 = AtomicU8::new(0);
 
+    thread_local! {
+        /// As [`CURRENT`], of this thread alone.
+        static OF_THREAD: Cell<u8> = const { Cell::new(0) };
+    }
+
     /// Turns one break on for the whole process, or all off.
     pub fn set_break(which: Option<Break>) {
         CURRENT.store(which.map_or(0, |b| b as u8 + 1), Ordering::Relaxed);
     }
 
+    /// Runs `f` with one break on for this thread alone: enough for a history, which the simulator plays on one thread.
+    pub fn with_break<T>(which: Break, f: impl FnOnce() -> T) -> T {
+        struct Off(u8);
+        impl Drop for Off {
+            fn drop(&mut self) {
+                OF_THREAD.set(self.0);
+            }
+        }
+        let _off = Off(OF_THREAD.replace(which as u8 + 1));
+        f()
+    }
+
     /// Whether this break is on.
     #[inline]
     pub fn broken(b: Break) -> bool {
-        CURRENT.load(Ordering::Relaxed) == b as u8 + 1
+        let b = b as u8 + 1;
+        CURRENT.load(Ordering::Relaxed) == b || OF_THREAD.get() == b
     }
 }
 
 #[cfg(feature = "breaks")]
-pub use switch::{broken, set_break};
+pub use switch::{broken, set_break, with_break};
 
 /// Whether this break is on: never, in a build without the feature `breaks`.
 #[cfg(not(feature = "breaks"))]

@@ -45,9 +45,9 @@ mod uring;
 mod uring;
 mod wheel;
 
-#[cfg(feature = "breaks")]
-pub use breaks::set_break;
 pub use breaks::{Break, broken};
+#[cfg(feature = "breaks")]
+pub use breaks::{set_break, with_break};
 pub use context::{ShardId, clear_root, root, set_root, shard, shard_count, try_shard};
 pub use cross::call;
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! What the tests of the real bodies share. The same tests run on each: the name of their crate says on which.
+//! What the tests of the real bodies share. The same tests run on each: the name of the module that has this one says on which.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -13,7 +13,7 @@ pub const B: ShardId = ShardId(1);
 
 /// What the tests of this crate run on.
 pub fn body() -> BodyKind {
-    match env!("CARGO_CRATE_NAME").ends_with("on_threads") {
+    match module_path!().contains("on_threads") {
         true => BodyKind::Threads,
         false => BodyKind::Uring,
     }
@@ -21,7 +21,7 @@ pub fn body() -> BodyKind {
 
 /// Whether files are opened for direct I/O.
 pub fn direct_io() -> bool {
-    !env!("CARGO_CRATE_NAME").starts_with("buffered")
+    !module_path!().contains("buffered")
 }
 
 /// A directory with direct I/O.

@@ -1,4 +1,0 @@
-//! The tests of connections, on plain threads.
-
-#[path = "net.rs"]
-mod net;
