@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::page::{Page, Read};
 use crate::store::Store;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, try_unfold};
 use model::TableId;
 use runtime::ShardId;
@@ -42,14 +43,16 @@ impl Pages {
     ///
     /// # Cancellation
     /// Dropping the future changes nothing: the next call gives the same page.
-    pub async fn next(&mut self) -> Result<Option<Page>> {
-        let Some(read) = &mut self.read else { return Ok(None) };
-        let page = self.store.read(read.clone()).await?;
-        match page.more() {
-            Some(rest) => read.slice.clone_from(rest),
-            None => self.read = None,
-        }
-        Ok(Some(page))
+    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Page>>> {
+        Box::pin(async move {
+            let Some(read) = &mut self.read else { return Ok(None) };
+            let page = self.store.read(read.clone()).await?;
+            match page.more() {
+                Some(rest) => read.slice.clone_from(rest),
+                None => self.read = None,
+            }
+            Ok(Some(page))
+        })
     }
 
     /// The same as a stream; dropping it ends the reading. It ends with the first error.
@@ -96,39 +99,41 @@ impl Scan {
     ///
     /// # Cancellation
     /// Dropping the future loses no page: the next call goes on from the same place.
-    pub async fn next(&mut self) -> Result<Option<(Vec<u8>, Page)>> {
-        loop {
-            if let Some((key, pages)) = &mut self.pages {
-                match pages.next().await? {
-                    Some(page) if !page.is_empty() || page.static_row().is_some() => {
-                        return Ok(Some((key.clone(), page)));
+    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<(Vec<u8>, Page)>>> {
+        Box::pin(async move {
+            loop {
+                if let Some((key, pages)) = &mut self.pages {
+                    match pages.next().await? {
+                        Some(page) if !page.is_empty() || page.static_row().is_some() => {
+                            return Ok(Some((key.clone(), page)));
+                        }
+                        Some(_) => continue,
+                        None => self.pages = None,
                     }
-                    Some(_) => continue,
-                    None => self.pages = None,
                 }
+                if let Some(key) = self.keys.pop_front() {
+                    let read = Read {
+                        key: key.clone(),
+                        ..self.read.clone()
+                    };
+                    self.pages = Some((key, self.store.pages(read)));
+                    continue;
+                }
+                if self.shard >= self.store.shards() {
+                    return Ok(None);
+                }
+                let last = self.last.clone();
+                let keys = self
+                    .store
+                    .partitions(ShardId(self.shard), self.read.table, last, KEYS)
+                    .await?;
+                match keys.last() {
+                    Some(last) => self.last = Some(last.clone()),
+                    None => (self.shard, self.last) = (self.shard + 1, None),
+                }
+                self.keys = keys.into();
             }
-            if let Some(key) = self.keys.pop_front() {
-                let read = Read {
-                    key: key.clone(),
-                    ..self.read.clone()
-                };
-                self.pages = Some((key, self.store.pages(read)));
-                continue;
-            }
-            if self.shard >= self.store.shards() {
-                return Ok(None);
-            }
-            let last = self.last.clone();
-            let keys = self
-                .store
-                .partitions(ShardId(self.shard), self.read.table, last, KEYS)
-                .await?;
-            match keys.last() {
-                Some(last) => self.last = Some(last.clone()),
-                None => (self.shard, self.last) = (self.shard + 1, None),
-            }
-            self.keys = keys.into();
-        }
+        })
     }
 
     /// The same as a stream; dropping it ends the reading. It ends with the first error.

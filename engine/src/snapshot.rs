@@ -16,6 +16,7 @@ use crate::layout;
 use crate::manifest::state::{FileRecord, State};
 use crate::manifest::{self, Manifest};
 use crate::store::Store;
+use futures_util::future::BoxFuture;
 use runtime::disk;
 use std::fs::{self, File};
 use std::io;
@@ -50,18 +51,20 @@ impl Store {
     ///
     /// # Cancellation
     /// The snapshot may or may not be made.
-    pub async fn snapshot(&self, name: &str) -> Result<Snapshot> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > NAME_MAX || name.starts_with('.') || !name.bytes().all(plain) {
-            return Err(Error::invalid(format!(
-                "a snapshot cannot be called {name:?}: 1 to {NAME_MAX} letters, digits, '-', '_' and '.', the first of them no '.'"
-            )));
-        }
+    pub fn snapshot(&self, name: &str) -> BoxFuture<'_, Result<Snapshot>> {
         let name = name.to_owned();
-        self.call(runtime::ShardId(0), move |shard| async move {
-            shard.node().snapshot(&name).await
+        Box::pin(async move {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if name.is_empty() || name.len() > NAME_MAX || name.starts_with('.') || !name.bytes().all(plain) {
+                return Err(Error::invalid(format!(
+                    "a snapshot cannot be called {name:?}: 1 to {NAME_MAX} letters, digits, '-', '_' and '.', the first of them no '.'"
+                )));
+            }
+            self.call(runtime::ShardId(0), move |shard| async move {
+                shard.node().snapshot(&name).await
+            })
+            .await?
         })
-        .await?
     }
 }
 

@@ -13,6 +13,7 @@ use crate::page::{Page, Read};
 use crate::shard::{Shard, TokenPosition};
 use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
+use futures_util::future::BoxFuture;
 use model::{Alteration, Keyspace, Mutation, Schema, TableId, Token, TypeAlteration, UserType};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped, TaskClass};
@@ -167,46 +168,48 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the store as a crash would: nothing is lost.
-    pub async fn open(mut config: Config) -> Result<Store> {
-        config.validate().map_err(|what| Error::Refused { what })?;
-        let lock = lock(&config.dir)?;
-        // Nobody else writes the manifest now.
-        let present = manifest::present_shards(&config.dir)?;
-        let shards = config.shards.or(present.map(usize::from)).unwrap_or_else(|| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            cores.min(usize::from(SHARDS_MAX))
-        });
-        config.shards = Some(shards);
-        let checks = runtime::checks::startup(&config.dir, shards, config.body)?;
-        if let Some(why) = &checks.why_threads {
-            tracing::warn!("{why}");
-        }
-        for note in &checks.notes {
-            tracing::info!("{note}");
-        }
-        let options = runtime::Options {
-            shards,
-            pin: config.pin,
-            body: Some(checks.body),
-            io_memory_bytes: checks.io_memory_bytes.min(config.io_memory_bytes),
-            direct_io: checks.direct_io,
-            spin_before_park: SPIN_BEFORE_PARK,
-            name: "scrollback".to_owned(),
-        };
-        let runtime = Runtime::start(options)?;
-        let dir = config.statistics_socket.then(|| config.dir.clone());
-        let opened = Store::open_on(runtime.handle(), config).await;
-        match opened {
-            Ok(store) => {
-                let socket = dir.and_then(|dir| store.open_socket(&dir));
-                *store.inner.runtime.lock() = Some(Running { runtime, socket, lock });
-                Ok(store)
+    pub fn open(mut config: Config) -> BoxFuture<'static, Result<Store>> {
+        Box::pin(async move {
+            config.validate().map_err(|what| Error::Refused { what })?;
+            let lock = lock(&config.dir)?;
+            // Nobody else writes the manifest now.
+            let present = manifest::present_shards(&config.dir)?;
+            let shards = config.shards.or(present.map(usize::from)).unwrap_or_else(|| {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                cores.min(usize::from(SHARDS_MAX))
+            });
+            config.shards = Some(shards);
+            let checks = runtime::checks::startup(&config.dir, shards, config.body)?;
+            if let Some(why) = &checks.why_threads {
+                tracing::warn!("{why}");
             }
-            Err(error) => {
-                runtime.stop()?;
-                Err(error)
+            for note in &checks.notes {
+                tracing::info!("{note}");
             }
-        }
+            let options = runtime::Options {
+                shards,
+                pin: config.pin,
+                body: Some(checks.body),
+                io_memory_bytes: checks.io_memory_bytes.min(config.io_memory_bytes),
+                direct_io: checks.direct_io,
+                spin_before_park: SPIN_BEFORE_PARK,
+                name: "scrollback".to_owned(),
+            };
+            let runtime = Runtime::start(options)?;
+            let dir = config.statistics_socket.then(|| config.dir.clone());
+            let opened = Store::open_on(runtime.handle(), config).await;
+            match opened {
+                Ok(store) => {
+                    let socket = dir.and_then(|dir| store.open_socket(&dir));
+                    *store.inner.runtime.lock() = Some(Running { runtime, socket, lock });
+                    Ok(store)
+                }
+                Err(error) => {
+                    runtime.stop()?;
+                    Err(error)
+                }
+            }
+        })
     }
 
     /// Opens the store on shards that run already: those of the simulator.
@@ -216,26 +219,28 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`open`](Self::open).
-    pub async fn open_on(handle: Handle, config: Config) -> Result<Store> {
-        config.validate().map_err(|what| Error::Refused { what })?;
-        let shared = Arc::new(Shared::default());
-        let of_node = Arc::clone(&shared);
-        let config = Arc::new(config);
-        let open = handle.call(ShardId(0), move || Node::open(config, of_node));
-        let recoveries = open.await.map_err(stopped)??;
-        let shards = u16::try_from(handle.shard_count()).expect("at most 64 shards");
-        let runtime = Mutex::new(None);
-        let inner = Inner {
-            handle,
-            shards,
-            shared,
-            recoveries,
-            closing: Closing::default(),
-            opened_at: runtime::time::Instant::now(),
-            announced: Mutex::default(),
-            runtime,
-        };
-        Ok(Store { inner: Arc::new(inner) })
+    pub fn open_on(handle: Handle, config: Config) -> BoxFuture<'static, Result<Store>> {
+        Box::pin(async move {
+            config.validate().map_err(|what| Error::Refused { what })?;
+            let shared = Arc::new(Shared::default());
+            let of_node = Arc::clone(&shared);
+            let config = Arc::new(config);
+            let open = handle.call(ShardId(0), move || Node::open(config, of_node));
+            let recoveries = open.await.map_err(stopped)??;
+            let shards = u16::try_from(handle.shard_count()).expect("at most 64 shards");
+            let runtime = Mutex::new(None);
+            let inner = Inner {
+                handle,
+                shards,
+                shared,
+                recoveries,
+                closing: Closing::default(),
+                opened_at: runtime::time::Instant::now(),
+                announced: Mutex::default(),
+                runtime,
+            };
+            Ok(Store { inner: Arc::new(inner) })
+        })
     }
 
     pub(crate) fn downgrade(&self) -> WeakStore {
@@ -336,9 +341,11 @@ impl Store {
     ///
     /// # Cancellation
     /// The keyspace may or may not come to exist.
-    pub async fn create_keyspace(&self, keyspace: Keyspace, if_not_exists: bool) -> Result<bool> {
-        let create = move |shard: Rc<Shard>| async move { shard.create_keyspace(keyspace, if_not_exists).await };
-        self.call(ShardId(0), create).await?
+    pub fn create_keyspace(&self, keyspace: Keyspace, if_not_exists: bool) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let create = move |shard: Rc<Shard>| async move { shard.create_keyspace(keyspace, if_not_exists).await };
+            self.call(ShardId(0), create).await?
+        })
     }
 
     /// Changes a keyspace's definition to this one.
@@ -348,9 +355,11 @@ impl Store {
     ///
     /// # Cancellation
     /// The keyspace may or may not be changed.
-    pub async fn alter_keyspace(&self, keyspace: Keyspace) -> Result<()> {
-        let alter = move |shard: Rc<Shard>| async move { shard.alter_keyspace(keyspace).await };
-        self.call(ShardId(0), alter).await?
+    pub fn alter_keyspace(&self, keyspace: Keyspace) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let alter = move |shard: Rc<Shard>| async move { shard.alter_keyspace(keyspace).await };
+            self.call(ShardId(0), alter).await?
+        })
     }
 
     /// Drops a keyspace with its tables and user-defined types, all in one step; returns whether it was there.
@@ -360,10 +369,12 @@ impl Store {
     ///
     /// # Cancellation
     /// All of it is dropped, or nothing.
-    pub async fn drop_keyspace(&self, name: &str, if_exists: bool) -> Result<bool> {
+    pub fn drop_keyspace(&self, name: &str, if_exists: bool) -> BoxFuture<'_, Result<bool>> {
         let name = name.to_owned();
-        let drop = move |shard: Rc<Shard>| async move { shard.drop_keyspace(&name, if_exists).await };
-        self.call(ShardId(0), drop).await?
+        Box::pin(async move {
+            let drop = move |shard: Rc<Shard>| async move { shard.drop_keyspace(&name, if_exists).await };
+            self.call(ShardId(0), drop).await?
+        })
     }
 
     /// Creates a user-defined type; returns whether it was created. Types in its fields that are defined are taken as they are now.
@@ -374,9 +385,11 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not come to exist.
-    pub async fn create_type(&self, ty: UserType, if_not_exists: bool) -> Result<bool> {
-        let create = move |shard: Rc<Shard>| async move { shard.create_type(ty, if_not_exists).await };
-        self.call(ShardId(0), create).await?
+    pub fn create_type(&self, ty: UserType, if_not_exists: bool) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let create = move |shard: Rc<Shard>| async move { shard.create_type(ty, if_not_exists).await };
+            self.call(ShardId(0), create).await?
+        })
     }
 
     /// Changes a user-defined type, and with it all types and tables that use it: all of them or none. Gives the new one.
@@ -387,10 +400,17 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not be changed.
-    pub async fn alter_type(&self, keyspace: &str, name: &str, changes: Vec<TypeAlteration>) -> Result<Arc<UserType>> {
+    pub fn alter_type(
+        &self,
+        keyspace: &str,
+        name: &str,
+        changes: Vec<TypeAlteration>,
+    ) -> BoxFuture<'_, Result<Arc<UserType>>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-        let alter = move |shard: Rc<Shard>| async move { shard.alter_type(&keyspace, &name, changes).await };
-        self.call(ShardId(0), alter).await?
+        Box::pin(async move {
+            let alter = move |shard: Rc<Shard>| async move { shard.alter_type(&keyspace, &name, changes).await };
+            self.call(ShardId(0), alter).await?
+        })
     }
 
     /// Drops a user-defined type; returns whether it was there.
@@ -401,10 +421,12 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not be dropped.
-    pub async fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<bool> {
+    pub fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> BoxFuture<'_, Result<bool>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-        let drop = move |shard: Rc<Shard>| async move { shard.drop_type(&keyspace, &name, if_exists).await };
-        self.call(ShardId(0), drop).await?
+        Box::pin(async move {
+            let drop = move |shard: Rc<Shard>| async move { shard.drop_type(&keyspace, &name, if_exists).await };
+            self.call(ShardId(0), drop).await?
+        })
     }
 
     /// Creates a table; its id is assigned. With `if_not_exists`, a table of that name is returned as it is. User-defined types in its
@@ -415,11 +437,13 @@ impl Store {
     ///
     /// # Cancellation
     /// The table may or may not come to exist.
-    pub async fn create_table(&self, schema: Schema, if_not_exists: bool) -> Result<Arc<Schema>> {
-        self.call(ShardId(0), move |shard| async move {
-            shard.node().create_table(schema, if_not_exists).await
+    pub fn create_table(&self, schema: Schema, if_not_exists: bool) -> BoxFuture<'_, Result<Arc<Schema>>> {
+        Box::pin(async move {
+            self.call(ShardId(0), move |shard| async move {
+                shard.node().create_table(schema, if_not_exists).await
+            })
+            .await?
         })
-        .await?
     }
 
     /// Changes a table's definition and returns the new one, which reads see from then on. Rows are not touched: what dropped
@@ -441,10 +465,18 @@ impl Store {
     ///
     /// # Cancellation
     /// The table may or may not be changed.
-    pub async fn alter_table(&self, keyspace: &str, name: &str, changes: Vec<Alteration>) -> Result<Arc<Schema>> {
+    pub fn alter_table(
+        &self,
+        keyspace: &str,
+        name: &str,
+        changes: Vec<Alteration>,
+    ) -> BoxFuture<'_, Result<Arc<Schema>>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-        let alter = move |shard: Rc<Shard>| async move { shard.node().alter_table(&keyspace, &name, &changes).await };
-        self.call(ShardId(0), alter).await?
+        Box::pin(async move {
+            let alter =
+                move |shard: Rc<Shard>| async move { shard.node().alter_table(&keyspace, &name, &changes).await };
+            self.call(ShardId(0), alter).await?
+        })
     }
 
     /// Drops a table with all that is in it; gives what it was, if it was there. One that is created under its name later is another,
@@ -455,10 +487,17 @@ impl Store {
     ///
     /// # Cancellation
     /// The table is dropped on all shards, or on none.
-    pub async fn drop_table(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Arc<Schema>>> {
+    pub fn drop_table(
+        &self,
+        keyspace: &str,
+        name: &str,
+        if_exists: bool,
+    ) -> BoxFuture<'_, Result<Option<Arc<Schema>>>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-        let drop = move |shard: Rc<Shard>| async move { shard.drop_table(&keyspace, &name, if_exists).await };
-        self.call(ShardId(0), drop).await?
+        Box::pin(async move {
+            let drop = move |shard: Rc<Shard>| async move { shard.drop_table(&keyspace, &name, if_exists).await };
+            self.call(ShardId(0), drop).await?
+        })
     }
 
     /// Empties a table. What was acknowledged before the call is gone for good when this returns, whatever its timestamps; writes that
@@ -470,9 +509,11 @@ impl Store {
     ///
     /// # Cancellation
     /// The table is emptied on all shards, or on none.
-    pub async fn truncate(&self, table: TableId) -> Result<()> {
-        self.call(ShardId(0), move |shard| async move { shard.truncate(table).await })
-            .await?
+    pub fn truncate(&self, table: TableId) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.call(ShardId(0), move |shard| async move { shard.truncate(table).await })
+                .await?
+        })
     }
 
     /// A small value that a layer above keeps with the store.
@@ -488,12 +529,14 @@ impl Store {
     ///
     /// # Cancellation
     /// The property may or may not be set.
-    pub async fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> Result<bool> {
+    pub fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> BoxFuture<'_, Result<bool>> {
         let key = key.to_owned();
-        self.call(ShardId(0), move |shard| async move {
-            shard.node().set_property_if_absent(key, value).await
+        Box::pin(async move {
+            self.call(ShardId(0), move |shard| async move {
+                shard.node().set_property_if_absent(key, value).await
+            })
+            .await?
         })
-        .await?
     }
 
     /// Writes a mutation; when this returns it is durable and every read sees it.
@@ -504,13 +547,15 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the outcome unknown.
-    pub async fn apply(&self, mutation: Mutation) -> Result<()> {
-        let owner = self.owner(&mutation);
-        let apply = move |shard: Rc<Shard>| async move {
-            let within = shard.config.admission_timeout;
-            shard.apply_here(&mutation, within).await
-        };
-        self.call(owner, apply).await?
+    pub fn apply(&self, mutation: Mutation) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let owner = self.owner(&mutation);
+            let apply = move |shard: Rc<Shard>| async move {
+                let within = shard.config.admission_timeout;
+                shard.apply_here(&mutation, within).await
+            };
+            self.call(owner, apply).await?
+        })
     }
 
     /// As [`apply`](Self::apply), but on its shard it waits for room for at most `within`. Once there is room, the write takes as
@@ -521,13 +566,15 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`apply`](Self::apply).
-    pub async fn apply_within(&self, mutation: Mutation, within: Duration) -> Result<()> {
-        let owner = self.owner(&mutation);
-        self.call(
-            owner,
-            move |shard| async move { shard.apply_here(&mutation, within).await },
-        )
-        .await?
+    pub fn apply_within(&self, mutation: Mutation, within: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let owner = self.owner(&mutation);
+            self.call(
+                owner,
+                move |shard| async move { shard.apply_here(&mutation, within).await },
+            )
+            .await?
+        })
     }
 
     /// Writes mutations, each on its own, and returns when all are durable and visible. Those of one shard are applied in
@@ -538,25 +585,27 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the outcome unknown.
-    pub async fn apply_all(&self, mutations: Vec<Mutation>) -> Result<()> {
-        let mut by_shard: Vec<Vec<Mutation>> = vec![Vec::new(); usize::from(self.inner.shards)];
-        for mutation in mutations {
-            by_shard[usize::from(self.owner(&mutation).0)].push(mutation);
-        }
-        let calls: Vec<_> = (0..)
-            .map(ShardId)
-            .zip(by_shard)
-            .filter(|(_, mutations)| !mutations.is_empty())
-            .collect();
-        let calls = calls
-            .into_iter()
-            .map(|(to, mutations)| self.call(to, move |shard| async move { shard.apply_all_here(&mutations).await }));
-        let mut result = Ok(());
-        for call in calls.collect::<Vec<_>>() {
-            let applied = call.await.and_then(|applied| applied);
-            result = result.and(applied);
-        }
-        result
+    pub fn apply_all(&self, mutations: Vec<Mutation>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut by_shard: Vec<Vec<Mutation>> = vec![Vec::new(); usize::from(self.inner.shards)];
+            for mutation in mutations {
+                by_shard[usize::from(self.owner(&mutation).0)].push(mutation);
+            }
+            let calls: Vec<_> = (0..)
+                .map(ShardId)
+                .zip(by_shard)
+                .filter(|(_, mutations)| !mutations.is_empty())
+                .collect();
+            let calls = calls.into_iter().map(|(to, mutations)| {
+                self.call(to, move |shard| async move { shard.apply_all_here(&mutations).await })
+            });
+            let mut result = Ok(());
+            for call in calls.collect::<Vec<_>>() {
+                let applied = call.await.and_then(|applied| applied);
+                result = result.and(applied);
+            }
+            result
+        })
     }
 
     /// Reads one page.
@@ -566,13 +615,15 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn read(&self, read: Read) -> Result<Page> {
-        let token = model::token_of(&read.key);
-        let page = move |shard: Rc<Shard>| async move {
-            let within = shard.config.admission_timeout;
-            shard.read_here(&read, token, within).await
-        };
-        self.call(self.shard_of_token(token), page).await?
+    pub fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
+        Box::pin(async move {
+            let token = model::token_of(&read.key);
+            let page = move |shard: Rc<Shard>| async move {
+                let within = shard.config.admission_timeout;
+                shard.read_here(&read, token, within).await
+            };
+            self.call(self.shard_of_token(token), page).await?
+        })
     }
 
     /// As [`read`](Self::read), but on its shard it waits for its turn for at most `within`. Once it is read, it takes as long as
@@ -583,10 +634,12 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`read`](Self::read).
-    pub async fn read_within(&self, read: Read, within: Duration) -> Result<Page> {
-        let token = model::token_of(&read.key);
-        let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, token, within).await };
-        self.call(self.shard_of_token(token), page).await?
+    pub fn read_within(&self, read: Read, within: Duration) -> BoxFuture<'_, Result<Page>> {
+        Box::pin(async move {
+            let token = model::token_of(&read.key);
+            let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, token, within).await };
+            self.call(self.shard_of_token(token), page).await?
+        })
     }
 
     /// The keys of up to `limit` partitions of one shard after `after`, in token order: those that have anything, live or
@@ -597,17 +650,19 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn partitions(
+    pub fn partitions(
         &self,
         shard: ShardId,
         table: TableId,
         after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<Vec<u8>>> {
-        self.call(shard, move |shard| async move {
-            shard.partitions_here(table, after, limit).await
+    ) -> BoxFuture<'_, Result<Vec<Vec<u8>>>> {
+        Box::pin(async move {
+            self.call(shard, move |shard| async move {
+                shard.partitions_here(table, after, limit).await
+            })
+            .await?
         })
-        .await?
     }
 
     /// As [`Shard::partitions_from`].
@@ -617,16 +672,19 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn partitions_from(
+    pub fn partitions_from(
         &self,
         shard: ShardId,
         table: TableId,
         after: TokenPosition,
         up_to: Token,
         limit: usize,
-    ) -> Result<Vec<(Token, Vec<u8>)>> {
-        let walk = move |shard: Rc<Shard>| async move { shard.partitions_from_here(table, after, up_to, limit).await };
-        self.call(shard, walk).await?
+    ) -> BoxFuture<'_, Result<Vec<(Token, Vec<u8>)>>> {
+        Box::pin(async move {
+            let walk =
+                move |shard: Rc<Shard>| async move { shard.partitions_from_here(table, after, up_to, limit).await };
+            self.call(shard, walk).await?
+        })
     }
 
     /// Flushes every memtable of every shard.
@@ -636,9 +694,11 @@ impl Store {
     ///
     /// # Cancellation
     /// What has begun is flushed all the same.
-    pub async fn flush(&self) -> Result<()> {
-        self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
-            .await?
+    pub fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
+                .await?
+        })
     }
 
     /// Compacts all of a table, or of every table: flushes what is in memory, divides files that shards share, and merges what is there, as
@@ -667,13 +727,15 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn compactions(&self) -> Result<Vec<ShardCompactions>> {
-        let mut all = Vec::new();
-        for shard in 0..self.inner.shards {
-            let of_shard = self.call(ShardId(shard), |shard| async move { shard.compactions_here().await });
-            all.push(of_shard.await?);
-        }
-        Ok(all)
+    pub fn compactions(&self) -> BoxFuture<'_, Result<Vec<ShardCompactions>>> {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for shard in 0..self.inner.shards {
+                let of_shard = self.call(ShardId(shard), |shard| async move { shard.compactions_here().await });
+                all.push(of_shard.await?);
+            }
+            Ok(all)
+        })
     }
 
     /// What each table takes on the disk, by epoch and by partition: by name. Reads the index frames of all table files.
@@ -683,16 +745,18 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn disk_usage(&self) -> Result<Vec<TableUsage>> {
-        let mut all = Vec::new();
-        for shard in 0..self.inner.shards {
-            let of_shard = self.call(ShardId(shard), |shard| async move {
-                let look = async move { shard.disk_usage_here().await };
-                runtime::spawn(TaskClass::Maintenance, "disk usage", look).await
-            });
-            all.push(of_shard.await??);
-        }
-        Ok(disk_usage::together(all))
+    pub fn disk_usage(&self) -> BoxFuture<'_, Result<Vec<TableUsage>>> {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for shard in 0..self.inner.shards {
+                let of_shard = self.call(ShardId(shard), |shard| async move {
+                    let look = async move { shard.disk_usage_here().await };
+                    runtime::spawn(TaskClass::Maintenance, "disk usage", look).await
+                });
+                all.push(of_shard.await??);
+            }
+            Ok(disk_usage::together(all))
+        })
     }
 
     /// Figures, shard by shard.
@@ -702,15 +766,17 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn statistics(&self) -> Result<Vec<ShardStatistics>> {
-        let mut all = Vec::new();
-        for shard in 0..self.inner.shards {
-            all.push(
-                self.call(ShardId(shard), |shard| async move { shard.statistics() })
-                    .await?,
-            );
-        }
-        Ok(all)
+    pub fn statistics(&self) -> BoxFuture<'_, Result<Vec<ShardStatistics>>> {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for shard in 0..self.inner.shards {
+                all.push(
+                    self.call(ShardId(shard), |shard| async move { shard.statistics() })
+                        .await?,
+                );
+            }
+            Ok(all)
+        })
     }
 
     /// Runs `f` on a shard's own thread and returns what it gives. `f` must not block; it breathes in its loops.
@@ -747,8 +813,8 @@ impl Store {
     ///
     /// # Cancellation
     /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
-    pub async fn close(&self) -> Result<()> {
-        self.inner.shut(true).await
+    pub fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.inner.shut(true).await })
     }
 
     fn owner(&self, mutation: &Mutation) -> ShardId {

@@ -10,6 +10,7 @@
 //!   told in it, however their writes end. Who joins waits for those that are under way without a place.
 
 use crate::{Bucket, History, Message, MessageId, Messages, Result, local::Local};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use runtime::TaskClass;
 use std::{
@@ -310,33 +311,35 @@ impl Subscription {
     ///
     /// # Cancellation
     /// Dropped, nothing is lost: the next call gives what this one would have given.
-    pub async fn next(&mut self) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(Some(self.told(event)));
-            }
-            if let Some(history) = self.behind {
-                let page = self.messages.history(self.channel, history).await?;
-                let mut ready = VecDeque::new();
-                for message in page.messages() {
-                    ready.push_back(Event::Sent(Sent::of(&message?)));
+    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>>> {
+        Box::pin(async move {
+            loop {
+                if let Some(event) = self.ready.pop_front() {
+                    return Ok(Some(self.told(event)));
                 }
-                self.behind = page.next()?;
-                self.ready = ready;
-                continue;
-            }
-            let place = &mut self.place;
-            let told = poll_fn(|context| place.feed.poll(place.reader, &mut place.cursor, context.waker())).await;
-            match told {
-                Told::Closed => return Ok(None),
-                Told::Gap => {
-                    self.behind = Some(after(self.place.last));
-                    return Ok(Some(Event::Gap));
+                if let Some(history) = self.behind {
+                    let page = self.messages.history(self.channel, history).await?;
+                    let mut ready = VecDeque::new();
+                    for message in page.messages() {
+                        ready.push_back(Event::Sent(Sent::of(&message?)));
+                    }
+                    self.behind = page.next()?;
+                    self.ready = ready;
+                    continue;
                 }
-                Told::Event(Event::Sent(sent)) if self.place.last.is_some_and(|last| sent.id <= last) => {}
-                Told::Event(event) => return Ok(Some(self.told(event))),
+                let place = &mut self.place;
+                let told = poll_fn(|context| place.feed.poll(place.reader, &mut place.cursor, context.waker())).await;
+                match told {
+                    Told::Closed => return Ok(None),
+                    Told::Gap => {
+                        self.behind = Some(after(self.place.last));
+                        return Ok(Some(Event::Gap));
+                    }
+                    Told::Event(Event::Sent(sent)) if self.place.last.is_some_and(|last| sent.id <= last) => {}
+                    Told::Event(event) => return Ok(Some(self.told(event))),
+                }
             }
-        }
+        })
     }
 
     fn told(&mut self, event: Event) -> Event {

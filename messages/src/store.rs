@@ -6,6 +6,7 @@ use crate::{
     tables::{self, Tables},
 };
 use engine::{Config, Shard, Store};
+use futures_util::future::BoxFuture;
 use model::{Schema, TableId};
 use runtime::ShardId;
 use std::{future::Future, rc::Rc, sync::Arc};
@@ -79,8 +80,8 @@ impl Messages {
     ///
     /// # Cancellation
     /// Dropped, it leaves the store as a crash would: nothing is lost.
-    pub async fn open(config: Config) -> Result<Messages> {
-        Self::open_with(config, Options::default()).await
+    pub fn open(config: Config) -> BoxFuture<'static, Result<Messages>> {
+        Box::pin(async move { Self::open_with(config, Options::default()).await })
     }
 
     /// Opens the store of this configuration, or creates it with these options.
@@ -91,16 +92,18 @@ impl Messages {
     ///
     /// # Cancellation
     /// As [`open`](Self::open).
-    pub async fn open_with(config: Config, options: Options) -> Result<Messages> {
-        let store = Store::open(config).await?;
-        match Self::over(store.clone(), options).await {
-            Ok(messages) => Ok(messages),
-            Err(error) => {
-                // The first error is the one that matters.
-                let _ = store.close().await;
-                Err(error)
+    pub fn open_with(config: Config, options: Options) -> BoxFuture<'static, Result<Messages>> {
+        Box::pin(async move {
+            let store = Store::open(config).await?;
+            match Self::over(store.clone(), options).await {
+                Ok(messages) => Ok(messages),
+                Err(error) => {
+                    // The first error is the one that matters.
+                    let _ = store.close().await;
+                    Err(error)
+                }
             }
-        }
+        })
     }
 
     /// The messages of this store; makes their tables if it has none.
@@ -111,20 +114,22 @@ impl Messages {
     ///
     /// # Cancellation
     /// Some of the tables may have been made; the next call makes the others.
-    pub async fn over(store: Store, options: Options) -> Result<Messages> {
-        let epoch = fixed_epoch(&store, options.epoch_ms).await?;
-        let window = fixed_window(&store, options.window).await?;
-        let mut tables = Vec::new();
-        for schema in tables::schemas(epoch, window) {
-            let present = store.table(tables::KEYSPACE, &schema.name);
-            tables.push(match present {
-                Some(present) => present,
-                None => store.create_table(schema, true).await?,
-            });
-        }
-        let tables: [Arc<Schema>; 5] = tables.try_into().expect("one table for each definition");
-        let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
-        Ok(Messages { store, tables })
+    pub fn over(store: Store, options: Options) -> BoxFuture<'static, Result<Messages>> {
+        Box::pin(async move {
+            let epoch = fixed_epoch(&store, options.epoch_ms).await?;
+            let window = fixed_window(&store, options.window).await?;
+            let mut tables = Vec::new();
+            for schema in tables::schemas(epoch, window) {
+                let present = store.table(tables::KEYSPACE, &schema.name);
+                tables.push(match present {
+                    Some(present) => present,
+                    None => store.create_table(schema, true).await?,
+                });
+            }
+            let tables: [Arc<Schema>; 5] = tables.try_into().expect("one table for each definition");
+            let tables = Tables::new(epoch, window, tables.each_ref().map(|table| &**table))?;
+            Ok(Messages { store, tables })
+        })
     }
 
     /// Closes the store: calls under way end, everything is flushed, nothing is left to replay. Other clones then get
@@ -136,8 +141,8 @@ impl Messages {
     ///
     /// # Cancellation
     /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
-    pub async fn close(&self) -> Result<()> {
-        Ok(self.store.close().await?)
+    pub fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { Ok(self.store.close().await?) })
     }
 
     /// The store below.
@@ -212,11 +217,14 @@ impl Messages {
         channel: i64,
         author: i64,
         content: C,
-    ) -> impl Future<Output = Result<MessageId>> + Send + use<C> {
-        let content = content.into();
-        self.call(self.home_of(channel), move |home| async move {
+    ) -> BoxFuture<'static, Result<MessageId>> {
+        self.send_text(channel, author, content.into())
+    }
+
+    fn send_text(&self, channel: i64, author: i64, content: String) -> BoxFuture<'static, Result<MessageId>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send(channel, author, content).await
-        })
+        }))
     }
 
     /// Sends a message once, however often this is asked for with one nonce, as [`Local::send_once`].
@@ -232,11 +240,20 @@ impl Messages {
         author: i64,
         nonce: N,
         content: C,
-    ) -> impl Future<Output = Result<MessageId>> + Send + use<N, C> {
-        let (nonce, content) = (nonce.into(), content.into());
-        self.call(self.home_of(channel), move |home| async move {
+    ) -> BoxFuture<'static, Result<MessageId>> {
+        self.send_once_text(channel, author, nonce.into(), content.into())
+    }
+
+    fn send_once_text(
+        &self,
+        channel: i64,
+        author: i64,
+        nonce: String,
+        content: String,
+    ) -> BoxFuture<'static, Result<MessageId>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send_once(channel, author, nonce, content).await
-        })
+        }))
     }
 
     /// Sends messages to one channel, as [`Local::send_many`].
@@ -246,14 +263,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn send_many(
-        &self,
-        channel: i64,
-        messages: Vec<(i64, String)>,
-    ) -> impl Future<Output = Result<Vec<MessageId>>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn send_many(&self, channel: i64, messages: Vec<(i64, String)>) -> BoxFuture<'static, Result<Vec<MessageId>>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send_many(channel, messages).await
-        })
+        }))
     }
 
     /// Edits a message, as [`Local::edit`].
@@ -269,11 +282,20 @@ impl Messages {
         id: MessageId,
         author: Option<i64>,
         content: C,
-    ) -> impl Future<Output = Result<()>> + Send + use<C> {
-        let content = content.into();
-        self.call(self.home_of(channel), move |home| async move {
+    ) -> BoxFuture<'static, Result<()>> {
+        self.edit_text(channel, id, author, content.into())
+    }
+
+    fn edit_text(
+        &self,
+        channel: i64,
+        id: MessageId,
+        author: Option<i64>,
+        content: String,
+    ) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.edit(channel, id, author, content).await
-        })
+        }))
     }
 
     /// Deletes a message, as [`Local::delete`].
@@ -283,15 +305,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete(
-        &self,
-        channel: i64,
-        id: MessageId,
-        author: Option<i64>,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn delete(&self, channel: i64, id: MessageId, author: Option<i64>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete(channel, id, author).await
-        })
+        }))
     }
 
     /// A page of a channel's messages, as [`Local::history`].
@@ -301,10 +318,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn history(&self, channel: i64, history: History) -> impl Future<Output = Result<HistoryPage>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn history(&self, channel: i64, history: History) -> BoxFuture<'static, Result<HistoryPage>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.history(channel, history).await
-        })
+        }))
     }
 
     /// What lies around a message, as [`Local::around`].
@@ -314,15 +331,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn around(
-        &self,
-        channel: i64,
-        id: MessageId,
-        limit: usize,
-    ) -> impl Future<Output = Result<Around>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn around(&self, channel: i64, id: MessageId, limit: usize) -> BoxFuture<'static, Result<Around>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.around(channel, id, limit).await
-        })
+        }))
     }
 
     /// A channel's buckets with what each holds, as [`Local::bucket_counts`].
@@ -332,10 +344,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn bucket_counts(&self, channel: i64) -> impl Future<Output = Result<Vec<BucketCount>>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn bucket_counts(&self, channel: i64) -> BoxFuture<'static, Result<Vec<BucketCount>>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.bucket_counts(channel).await
-        })
+        }))
     }
 
     /// Follows a channel from now on or, with an id, from the message after that one on. The first that come are read from the
@@ -346,10 +358,12 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn subscribe(&self, channel: i64, after: Option<MessageId>) -> Result<Subscription> {
-        let join = move |home: Local| async move { home.join_feed(channel, after).await };
-        let joined = self.call(self.home_of(channel), join).await?;
-        Ok(Subscription::new(self.clone(), channel, joined))
+    pub fn subscribe(&self, channel: i64, after: Option<MessageId>) -> BoxFuture<'_, Result<Subscription>> {
+        Box::pin(async move {
+            let join = move |home: Local| async move { home.join_feed(channel, after).await };
+            let joined = self.call(self.home_of(channel), join).await?;
+            Ok(Subscription::new(self.clone(), channel, joined))
+        })
     }
 
     /// One message, as [`Local::get`].
@@ -359,11 +373,11 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn get(&self, channel: i64, id: MessageId) -> impl Future<Output = Result<Option<OneMessage>>> + Send + use<> {
-        self.call(
+    pub fn get(&self, channel: i64, id: MessageId) -> BoxFuture<'static, Result<Option<OneMessage>>> {
+        Box::pin(self.call(
             self.home_of(channel),
             move |home| async move { home.get(channel, id).await },
-        )
+        ))
     }
 
     /// Deletes messages by their ids, and gives how many there were, as [`Local::delete_many`].
@@ -378,10 +392,10 @@ impl Messages {
         channel: i64,
         ids: Vec<MessageId>,
         author: Option<i64>,
-    ) -> impl Future<Output = Result<u64>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    ) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_many(channel, ids, author).await
-        })
+        }))
     }
 
     /// Deletes all messages of a channel between two ids, as [`Local::delete_between`].
@@ -396,10 +410,10 @@ impl Messages {
         channel: i64,
         after: Option<MessageId>,
         before: Option<MessageId>,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    ) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_between(channel, after, before).await
-        })
+        }))
     }
 
     /// Deletes all messages of a channel, as [`Local::delete_between`] without ids.
@@ -409,8 +423,8 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete_channel(&self, channel: i64) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.delete_between(channel, None, None)
+    pub fn delete_channel(&self, channel: i64) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.delete_between(channel, None, None))
     }
 
     /// Deletes all messages in the bucket of this one, as [`Local::delete_bucket`].
@@ -420,10 +434,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete_bucket(&self, channel: i64, of: MessageId) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn delete_bucket(&self, channel: i64, of: MessageId) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_bucket(channel, of).await
-        })
+        }))
     }
 
     /// Makes the buckets of a channel last this long from a border on, as [`Local::set_window`].
@@ -433,15 +447,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn set_window(
-        &self,
-        channel: i64,
-        window: Window,
-        from_unix_ms: i64,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn set_window(&self, channel: i64, window: Window, from_unix_ms: i64) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.set_window(channel, window, from_unix_ms).await
-        })
+        }))
     }
 
     /// The first border at this time or later from which on the window of a channel can be changed, as [`Local::window_border`].
@@ -451,10 +460,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> impl Future<Output = Result<i64>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> BoxFuture<'static, Result<i64>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.window_border(channel, from_unix_ms).await
-        })
+        }))
     }
 
     /// How long the buckets of a channel last, at every time, as [`Local::windows`].
@@ -464,11 +473,11 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn windows(&self, channel: i64) -> impl Future<Output = Result<Windows>> + Send + use<> {
-        self.call(
+    pub fn windows(&self, channel: i64) -> BoxFuture<'static, Result<Windows>> {
+        Box::pin(self.call(
             self.home_of(channel),
             move |home| async move { home.windows(channel).await },
-        )
+        ))
     }
 
     /// Imports messages of one channel, as [`Local::import`].
@@ -478,10 +487,10 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn import(&self, channel: i64, messages: Vec<Import>) -> impl Future<Output = Result<Imported>> + Send + use<> {
-        self.call(self.home_of(channel), move |home| async move {
+    pub fn import(&self, channel: i64, messages: Vec<Import>) -> BoxFuture<'static, Result<Imported>> {
+        Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.import(channel, messages).await
-        })
+        }))
     }
 
     /// The id of a channel's name, given now if it has none, as [`Local::intern`].
@@ -491,7 +500,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn channel<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
+    pub fn channel<N: Into<String>>(&self, name: N) -> BoxFuture<'static, Result<i64>> {
         self.intern(NameKind::Channel, name.into())
     }
 
@@ -502,7 +511,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn author<N: Into<String>>(&self, name: N) -> impl Future<Output = Result<i64>> + Send + use<N> {
+    pub fn author<N: Into<String>>(&self, name: N) -> BoxFuture<'static, Result<i64>> {
         self.intern(NameKind::Author, name.into())
     }
 
@@ -513,9 +522,9 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn intern(&self, kind: NameKind, name: String) -> impl Future<Output = Result<i64>> + Send + use<> {
+    pub fn intern(&self, kind: NameKind, name: String) -> BoxFuture<'static, Result<i64>> {
         let to = self.store.shard_of(name.as_bytes());
-        self.call(to, move |local| async move { local.intern(kind, &name).await })
+        Box::pin(self.call(to, move |local| async move { local.intern(kind, &name).await }))
     }
 
     /// The id of a name, if it has one, as [`Local::find`].
@@ -525,9 +534,9 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn find(&self, kind: NameKind, name: String) -> impl Future<Output = Result<Option<i64>>> + Send + use<> {
+    pub fn find(&self, kind: NameKind, name: String) -> BoxFuture<'static, Result<Option<i64>>> {
         let to = self.store.shard_of(name.as_bytes());
-        self.call(to, move |local| async move { local.find(kind, &name).await })
+        Box::pin(self.call(to, move |local| async move { local.find(kind, &name).await }))
     }
 
     /// The name that has this id, as [`Local::name`].
@@ -537,9 +546,9 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn name(&self, kind: NameKind, id: i64) -> impl Future<Output = Result<Option<String>>> + Send + use<> {
+    pub fn name(&self, kind: NameKind, id: i64) -> BoxFuture<'static, Result<Option<String>>> {
         let to = self.store.shard_of(&tables::name_key(kind, id));
-        self.call(to, move |local| async move { local.name(kind, id).await })
+        Box::pin(self.call(to, move |local| async move { local.name(kind, id).await }))
     }
 
     /// The channels of one shard after `after`, at most `limit`, in the order of the store.
@@ -549,27 +558,29 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> Result<Vec<i64>> {
-        let keys = self
-            .store
-            .partitions(
-                shard,
-                self.tables.buckets,
-                after.map(|channel| tables::channel_key(channel).to_vec()),
-                limit,
-            )
-            .await?;
-        let malformed = || Error::Malformed {
-            what: "a partition of the channel directory has no channel".to_owned(),
-        };
-        keys.iter()
-            .map(|key| {
-                key.as_slice()
-                    .try_into()
-                    .map(i64::from_be_bytes)
-                    .map_err(|_| malformed())
-            })
-            .collect()
+    pub fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> BoxFuture<'_, Result<Vec<i64>>> {
+        Box::pin(async move {
+            let keys = self
+                .store
+                .partitions(
+                    shard,
+                    self.tables.buckets,
+                    after.map(|channel| tables::channel_key(channel).to_vec()),
+                    limit,
+                )
+                .await?;
+            let malformed = || Error::Malformed {
+                what: "a partition of the channel directory has no channel".to_owned(),
+            };
+            keys.iter()
+                .map(|key| {
+                    key.as_slice()
+                        .try_into()
+                        .map(i64::from_be_bytes)
+                        .map_err(|_| malformed())
+                })
+                .collect()
+        })
     }
 
     /// Counts a channel's messages, reading all of them once.
@@ -579,31 +590,33 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub async fn summary(&self, channel: i64) -> Result<ChannelSummary> {
-        let summary = move |home: Local| async move {
-            let mut summary = ChannelSummary {
-                messages: 0,
-                first: None,
-                last: None,
+    pub fn summary(&self, channel: i64) -> BoxFuture<'_, Result<ChannelSummary>> {
+        Box::pin(async move {
+            let summary = move |home: Local| async move {
+                let mut summary = ChannelSummary {
+                    messages: 0,
+                    first: None,
+                    last: None,
+                };
+                let mut history = History::newest(local::SUMMARY_PAGE);
+                loop {
+                    let page = home.history(channel, history).await?;
+                    let ids = page.messages().map(|message| message.map(|message| message.id));
+                    for id in ids {
+                        let id = id?;
+                        summary.messages += 1;
+                        summary.last = summary.last.or(Some(id));
+                        summary.first = Some(id);
+                    }
+                    match page.next()? {
+                        Some(next) => history = next,
+                        None => return Ok(summary),
+                    }
+                    runtime::breathe().await;
+                }
             };
-            let mut history = History::newest(local::SUMMARY_PAGE);
-            loop {
-                let page = home.history(channel, history).await?;
-                let ids = page.messages().map(|message| message.map(|message| message.id));
-                for id in ids {
-                    let id = id?;
-                    summary.messages += 1;
-                    summary.last = summary.last.or(Some(id));
-                    summary.first = Some(id);
-                }
-                match page.next()? {
-                    Some(next) => history = next,
-                    None => return Ok(summary),
-                }
-                runtime::breathe().await;
-            }
-        };
-        self.call(self.home_of(channel), summary).await
+            self.call(self.home_of(channel), summary).await
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use super::modify::apply_all;
 use cql::frame::WriteType;
 use cql::language::Environment;
 use engine::{Read, Store};
+use futures_util::future::BoxFuture;
 use model::{CqlType, Insert, Mutation, MutationBuilder, RowBuilder, Schema, TableOptions, Value};
 use runtime::{Break, TaskClass};
 use std::rc::Rc;
@@ -129,29 +130,31 @@ pub(super) fn forget(table: &Schema, id: &[u8], timestamp: i64) -> Mutation {
 ///
 /// # Errors
 /// As [`Store::apply`]; calling it again goes on.
-pub async fn replay(store: &Store) -> engine::Result<u64> {
-    let table: Arc<Schema> = store.create_table(schema(), true).await?;
-    let mut replayed = 0;
-    let mut scan = store.scan_as(Read::partition(table.id, Vec::new()));
-    while let Some((key, page)) = scan.next().await? {
-        for (clustering, row) in page.rows() {
-            let typed = model::TypedRow::new(&table, &key, clustering, row);
-            let blobs: Vec<Value> = typed.get("mutations").map_err(corrupt)?;
-            for blob in blobs {
-                let Value::Blob(bytes) = blob else { continue };
-                let mutation = Mutation::parse(bytes.into()).map_err(corrupt)?;
-                match store.apply(mutation).await {
-                    // Its table is gone meanwhile.
-                    Err(engine::Error::Invalid { .. }) => {}
-                    applied => applied?,
+pub fn replay(store: &Store) -> BoxFuture<'_, engine::Result<u64>> {
+    Box::pin(async move {
+        let table: Arc<Schema> = store.create_table(schema(), true).await?;
+        let mut replayed = 0;
+        let mut scan = store.scan_as(Read::partition(table.id, Vec::new()));
+        while let Some((key, page)) = scan.next().await? {
+            for (clustering, row) in page.rows() {
+                let typed = model::TypedRow::new(&table, &key, clustering, row);
+                let blobs: Vec<Value> = typed.get("mutations").map_err(corrupt)?;
+                for blob in blobs {
+                    let Value::Blob(bytes) = blob else { continue };
+                    let mutation = Mutation::parse(bytes.into()).map_err(corrupt)?;
+                    match store.apply(mutation).await {
+                        // Its table is gone meanwhile.
+                        Err(engine::Error::Invalid { .. }) => {}
+                        applied => applied?,
+                    }
                 }
+                let latest = row.max_timestamp() + 1;
+                store.apply(forget(&table, &key, latest)).await?;
+                replayed += 1;
             }
-            let latest = row.max_timestamp() + 1;
-            store.apply(forget(&table, &key, latest)).await?;
-            replayed += 1;
         }
-    }
-    Ok(replayed)
+        Ok(replayed)
+    })
 }
 
 fn corrupt(error: model::ModelError) -> engine::Error {

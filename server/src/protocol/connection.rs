@@ -439,7 +439,7 @@ fn begin(
     let request = async move {
         let mut answer = connections.buffer();
         // In a place of its own: it is large, and a task is moved a few times before it runs.
-        Box::pin(session.answer(&header, &body, limit, &mut answer)).await;
+        session.answer(&header, &body, limit, &mut answer).await;
         connection.end(&connections, answer);
     };
     drop(runtime::spawn(TaskClass::Request, "a request", request));

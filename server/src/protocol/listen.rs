@@ -4,6 +4,7 @@ use super::connection::{self, Limits};
 use super::local::Local;
 use super::node::Node;
 use engine::{Shard, Store};
+use futures_util::future::BoxFuture;
 use runtime::net::{Accepted, Listener};
 use runtime::{ShardId, TaskClass};
 use std::net::SocketAddr;
@@ -30,16 +31,18 @@ enum Placing {
 ///
 /// # Errors
 /// The address is in use or not to be had, in one sentence; the store is closed.
-pub async fn listen(store: &Store, node: &Arc<Node>, limits: Limits) -> Result<(), String> {
-    for shard in 0..store.shards() {
-        let of_shard = Arc::clone(node);
-        let begun = store.call(ShardId(shard), move |shard| async move {
-            let local = Local::of(&shard, &of_shard);
-            begin(&local, limits).map_err(|error| error.to_string())
-        });
-        begun.await.map_err(|error| error.to_string())??;
-    }
-    Ok(())
+pub fn listen<'a>(store: &'a Store, node: &'a Arc<Node>, limits: Limits) -> BoxFuture<'a, Result<(), String>> {
+    Box::pin(async move {
+        for shard in 0..store.shards() {
+            let of_shard = Arc::clone(node);
+            let begun = store.call(ShardId(shard), move |shard| async move {
+                let local = Local::of(&shard, &of_shard);
+                begin(&local, limits).map_err(|error| error.to_string())
+            });
+            begun.await.map_err(|error| error.to_string())??;
+        }
+        Ok(())
+    })
 }
 
 fn begin(local: &Rc<Local>, limits: Limits) -> Result<(), runtime::Error> {
@@ -131,24 +134,26 @@ fn start(local: Rc<Local>, accepted: Accepted, limits: Limits) {
 ///
 /// # Errors
 /// The store is closed, or a shard has ended.
-pub async fn drain(store: &Store, node: &Arc<Node>) -> engine::Result<()> {
-    let mut calls = Vec::new();
-    for shard in 0..store.shards() {
-        let node = Arc::clone(node);
-        calls.push(store.call(ShardId(shard), move |shard| async move {
-            let local = Local::of(&shard, &node);
-            local.closing.set(true);
-            for listener in local.listeners.take() {
-                listener.close();
-            }
-            local.connections.drain().await;
-            for task in local.tasks.take() {
-                task.await;
-            }
-        }));
-    }
-    for call in calls {
-        call.await?;
-    }
-    Ok(())
+pub fn drain<'a>(store: &'a Store, node: &'a Arc<Node>) -> BoxFuture<'a, engine::Result<()>> {
+    Box::pin(async move {
+        let mut calls = Vec::new();
+        for shard in 0..store.shards() {
+            let node = Arc::clone(node);
+            calls.push(store.call(ShardId(shard), move |shard| async move {
+                let local = Local::of(&shard, &node);
+                local.closing.set(true);
+                for listener in local.listeners.take() {
+                    listener.close();
+                }
+                local.connections.drain().await;
+                for task in local.tasks.take() {
+                    task.await;
+                }
+            }));
+        }
+        for call in calls {
+            call.await?;
+        }
+        Ok(())
+    })
 }

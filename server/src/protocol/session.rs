@@ -19,6 +19,7 @@ use cql::frame::{
 };
 use cql::language::syntax::ast::BatchKind;
 use cql::language::{Environment, Execution, Marker, Statement as Checked, ddl};
+use futures_util::future::LocalBoxFuture;
 use model::{CqlType, Mutation};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
@@ -105,22 +106,30 @@ impl Session {
     ///
     /// # Cancellation
     /// What has been begun may have happened or not.
-    pub async fn answer(self: &Rc<Self>, header: &Header, body: &[u8], limit: usize, out: &mut Vec<u8>) {
-        self.local.requests.set(self.local.requests.get() + 1);
-        let start = out.len();
-        let mut unpacked = Vec::new();
-        let body = match self.unpack(header, body, limit, &mut unpacked) {
-            Ok(body) => body,
-            Err(error) => return Reply::to(header.stream).refuse(out, &error),
-        };
-        match Request::parse(header, body) {
-            Ok(request) => self.execute(header, &request, out).await,
-            Err(error) => Reply::to(header.stream).refuse(out, &error),
-        }
-        let is_startup = header.opcode == Opcode::Startup;
-        if self.lz4.get() && !is_startup {
-            self.compressor.borrow_mut().compress(out, start);
-        }
+    pub fn answer<'a>(
+        self: &'a Rc<Self>,
+        header: &'a Header,
+        body: &'a [u8],
+        limit: usize,
+        out: &'a mut Vec<u8>,
+    ) -> LocalBoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.local.requests.set(self.local.requests.get() + 1);
+            let start = out.len();
+            let mut unpacked = Vec::new();
+            let body = match self.unpack(header, body, limit, &mut unpacked) {
+                Ok(body) => body,
+                Err(error) => return Reply::to(header.stream).refuse(out, &error),
+            };
+            match Request::parse(header, body) {
+                Ok(request) => self.execute(header, &request, out).await,
+                Err(error) => Reply::to(header.stream).refuse(out, &error),
+            }
+            let is_startup = header.opcode == Opcode::Startup;
+            if self.lz4.get() && !is_startup {
+                self.compressor.borrow_mut().compress(out, start);
+            }
+        })
     }
 
     /// A prepared write of one partition that depends on nothing, made into its mutation where it lies, without a task and without a copy

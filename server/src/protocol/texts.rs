@@ -12,6 +12,7 @@ use super::local::Local;
 use super::prepared::Statement;
 use cql::frame::WriteType;
 use engine::{Read, Store};
+use futures_util::future::BoxFuture;
 use model::{CqlType, Insert, ModelError, Mutation, Schema, TableOptions, TypedRow, Value};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -264,32 +265,34 @@ impl Texts {
     ///
     /// # Errors
     /// As [`Store::create_table`] and [`Store::scan_as`]; [`engine::Error::Invalid`] for rows that are none of ours.
-    pub async fn load(store: &Store) -> engine::Result<Texts> {
-        let table = store.create_table(schema(), true).await?;
-        let mut found = Vec::new();
-        let mut inner = Inner::default();
-        let mut scan = store.scan_as(Read::partition(table.id, Vec::new()));
-        while let Some((key, page)) = scan.next().await? {
-            for (clustering, row) in page.rows() {
-                let id: StatementId = key
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| damaged("an id is not 16 bytes"))?;
-                if id == FORGOTTEN {
-                    inner.has_forgotten = true;
-                    continue;
+    pub fn load(store: &Store) -> BoxFuture<'_, engine::Result<Texts>> {
+        Box::pin(async move {
+            let table = store.create_table(schema(), true).await?;
+            let mut found = Vec::new();
+            let mut inner = Inner::default();
+            let mut scan = store.scan_as(Read::partition(table.id, Vec::new()));
+            while let Some((key, page)) = scan.next().await? {
+                for (clustering, row) in page.rows() {
+                    let id: StatementId = key
+                        .as_slice()
+                        .try_into()
+                        .map_err(|_| damaged("an id is not 16 bytes"))?;
+                    if id == FORGOTTEN {
+                        inner.has_forgotten = true;
+                        continue;
+                    }
+                    let typed = TypedRow::new(&table, &key, clustering, row);
+                    found.push((row.max_timestamp(), id, known(&typed).map_err(damaged)?));
                 }
-                let typed = TypedRow::new(&table, &key, clustering, row);
-                found.push((row.max_timestamp(), id, known(&typed).map_err(damaged)?));
             }
-        }
-        // Those prepared longest ago first.
-        found.sort_by_key(|(timestamp, id, _)| (*timestamp, *id));
-        // Those that were forgotten when the node ended are so again, and their rows go with the next one that is saved.
-        for (_, id, known) in found {
-            inner.insert(id, known);
-        }
-        Ok(Texts(inner.into()))
+            // Those prepared longest ago first.
+            found.sort_by_key(|(timestamp, id, _)| (*timestamp, *id));
+            // Those that were forgotten when the node ended are so again, and their rows go with the next one that is saved.
+            for (_, id, known) in found {
+                inner.insert(id, known);
+            }
+            Ok(Texts(inner.into()))
+        })
     }
 }
 
