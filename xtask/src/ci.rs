@@ -1,8 +1,8 @@
 //! `cargo xtask ci`: every check, in order; the first that fails ends it.
 //!
-//! What is compiled, and how often: the lints and the documentation share the metadata of the `dev` profile, where
-//! nothing is ever linked. The tests run in the `checked` profile with the deliberate breaks compiled in (and off),
-//! which is how this very program was built: they share its libraries.
+//! What is compiled, and how often: everything in the `checked` profile, so that macros and build scripts are built once. The lints and the
+//! documentation share the metadata of libraries. The tests have the deliberate breaks compiled in (and off), which is how this very
+//! program was built: they share its libraries.
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -40,13 +40,24 @@ type Stage = (&'static str, fn() -> Result<Counts, Failed>);
 const STAGES: &[Stage] = &[
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("clippy", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--profile",
+            "checked",
+            "--",
+            "-D",
+            "warnings",
+        ])
     }),
     ("clippy with breaks", || {
         cargo(&[
             "clippy",
             "--workspace",
             "--all-targets",
+            "--profile",
+            "checked",
             "--features",
             "xtask/breaks",
             "--",
@@ -54,7 +65,9 @@ const STAGES: &[Stage] = &[
             "warnings",
         ])
     }),
-    ("docs", || cargo(&["doc", "--workspace", "--no-deps"])),
+    ("docs", || {
+        cargo(&["doc", "--workspace", "--no-deps", "--profile", "checked"])
+    }),
     ("arrows", crate_arrows),
     ("tests", tests),
     // With the breaks compiled in, as this program is built.
