@@ -1,4 +1,5 @@
-//! A client of raw frames: one connection with two threads, one that sends at the times that are due, one that takes the answers.
+//! A client of raw frames. A connection that keeps so many requests under way has one thread, which takes the answers that have come and
+//! sends as many new requests at once, as drivers do. One that sends at the times that are due has two: the other takes the answers.
 
 use crate::failure::{Done, Failure};
 use cql::frame::client::{Answer, Message, Parameters, Send, Values};
@@ -134,15 +135,6 @@ pub fn execute(out: &mut Vec<u8>, stream: i16, id: &[u8], values: &[Value<'_>], 
     Send::on(stream).execute(out, id, &parameters);
 }
 
-/// How requests are sent.
-#[derive(Clone, Copy)]
-pub enum Pace {
-    /// So many are under way at all times.
-    Closed(usize),
-    /// So many a second, whether or not earlier ones were answered: latencies count from when they were due.
-    Open(f64),
-}
-
 /// What a connection has seen.
 pub struct Seen {
     pub answered: u64,
@@ -150,14 +142,85 @@ pub struct Seen {
     pub latency_ns: Histogram<u64>,
 }
 
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen {
+            answered: 0,
+            errors: 0,
+            latency_ns: Histogram::new(3).expect("three digits"),
+        }
+    }
+}
+
+/// How long a sender rests that has nothing to send yet.
+const NAP: Duration = Duration::from_micros(50);
 /// Streams of a connection that are used in turn; more than can be under way.
 const STREAMS: usize = 16_384;
 
-/// Sends what `request` writes (its number, its stream) for `time`, and waits for all answers.
+/// Takes the answers that have come, whole, out of `received`. `due_ns`: when the request on a stream was due.
+fn take(frames: &mut Frames, received: &mut Vec<u8>, seen: &mut Seen, now_ns: u64, due_ns: impl Fn(usize) -> u64) {
+    let mut used = 0;
+    loop {
+        let step = frames.next(&received[used..]);
+        let start = used;
+        used += step.used();
+        let Step::Frame { header, body } = step else { break };
+        let body = &received[start + body.start..start + body.end];
+        let at = usize::try_from(header.stream).unwrap_or(0) % STREAMS;
+        let latency_ns = now_ns.saturating_sub(due_ns(at)).max(1);
+        seen.latency_ns.record(latency_ns).expect("it grows by itself");
+        let answer = Answer::parse(&header, body);
+        seen.errors += u64::from(!matches!(answer, Ok(answer) if !matches!(answer.message, Message::Error { .. })));
+        seen.answered += 1;
+    }
+    received.drain(..used);
+}
+
+/// Has `window` requests under way for `time`, each what `request` writes (its number, its stream), and waits for all answers.
 #[expect(clippy::disallowed_methods, reason = "threads of a client, beside no shard")]
-pub fn drive(
+pub fn drive_closed(
     client: Client,
-    pace: Pace,
+    window: usize,
+    time: Duration,
+    mut request: impl FnMut(u64, i16, &mut Vec<u8>),
+) -> Done<Seen> {
+    let Client {
+        mut stream,
+        mut frames,
+        mut received,
+    } = client;
+    let start = std::time::Instant::now();
+    let now_ns = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let mut due_ns = vec![0; STREAMS];
+    let (mut sent, mut seen, mut out) = (0_u64, Seen::default(), Vec::new());
+    loop {
+        let now = now_ns();
+        take(&mut frames, &mut received, &mut seen, now, |at| due_ns[at]);
+        let under_way = sent - seen.answered;
+        if start.elapsed() < time {
+            out.clear();
+            for _ in under_way..window as u64 {
+                let at = (sent % STREAMS as u64) as usize;
+                due_ns[at] = now;
+                request(sent, at as i16, &mut out);
+                sent += 1;
+            }
+            stream.write_all(&out).map_err(io("send"))?;
+        } else if under_way == 0 {
+            return Ok(seen);
+        }
+        if receive(&mut stream, &mut received)? == 0 {
+            return Err(Failure::new(format_args!("the server has closed the connection")));
+        }
+    }
+}
+
+/// Sends what `request` writes (its number, its stream) `per_s` times a second for `time`, whether or not earlier ones were answered, and
+/// waits for all answers: latencies count from when the requests were due.
+#[expect(clippy::disallowed_methods, reason = "threads of a client, beside no shard")]
+pub fn drive_open(
+    client: Client,
+    per_s: f64,
     time: Duration,
     mut request: impl FnMut(u64, i16, &mut Vec<u8>) + std::marker::Send,
 ) -> Done<Seen> {
@@ -168,76 +231,38 @@ pub fn drive(
     } = client;
     let mut writer = stream.try_clone().map_err(io("connection"))?;
     let due: Vec<AtomicU64> = (0..STREAMS).map(|_| AtomicU64::new(0)).collect();
-    let (sent, answered, ended) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (sent, ended) = (AtomicU64::new(0), AtomicBool::new(false));
     let start = std::time::Instant::now();
     let now_ns = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     std::thread::scope(|scope| -> Done<Seen> {
         let sender = scope.spawn(|| -> Done<()> {
             let mut out = Vec::new();
             let mut count = 0_u64;
-            loop {
-                let now = now_ns();
-                if now >= time_ns {
-                    break;
-                }
+            while start.elapsed() < time {
                 out.clear();
-                let room = match pace {
-                    Pace::Closed(window) => (window as u64).saturating_sub(count - answered.load(Ordering::Acquire)),
-                    Pace::Open(per_s) => ((now as f64 * per_s / 1e9) as u64 + 1).saturating_sub(count),
-                };
-                let room = room.min(STREAMS as u64 / 2);
-                for _ in 0..room {
+                let room = ((now_ns() as f64 * per_s / 1e9) as u64 + 1).saturating_sub(count);
+                for _ in 0..room.min(STREAMS as u64 / 2) {
                     let at = (count % STREAMS as u64) as usize;
-                    let moment = match pace {
-                        Pace::Closed(_) => now,
-                        Pace::Open(per_s) => (count as f64 * 1e9 / per_s) as u64,
-                    };
-                    due[at].store(moment, Ordering::Release);
+                    due[at].store((count as f64 * 1e9 / per_s) as u64, Ordering::Release);
                     request(count, at as i16, &mut out);
                     count += 1;
                 }
-                if room > 0 {
-                    writer.write_all(&out).map_err(io("send"))?;
-                    sent.store(count, Ordering::Release);
-                } else {
-                    let nap = match pace {
-                        Pace::Closed(_) => Duration::from_micros(20),
-                        Pace::Open(_) => Duration::from_micros(50),
-                    };
-                    std::thread::sleep(nap);
+                match room {
+                    0 => std::thread::sleep(NAP),
+                    _ => {
+                        writer.write_all(&out).map_err(io("send"))?;
+                        sent.store(count, Ordering::Release);
+                    }
                 }
             }
-            sent.store(count, Ordering::Release);
             ended.store(true, Ordering::Release);
             Ok(())
         });
         stream.set_read_timeout(Some(LOOK)).map_err(io("connection"))?;
-        let mut last = 0;
-        let mut seen = Seen {
-            answered: 0,
-            errors: 0,
-            latency_ns: Histogram::new(3).expect("three digits"),
-        };
+        let (mut last, mut seen) = (0, Seen::default());
         loop {
-            let mut used = 0;
-            loop {
-                let step = frames.next(&received[used..]);
-                let start = used;
-                used += step.used();
-                let Step::Frame { header, body } = step else { break };
-                let body = &received[start + body.start..start + body.end];
-                let at = usize::try_from(header.stream).unwrap_or(0) % STREAMS;
-                seen.latency_ns
-                    .record(now_ns().saturating_sub(due[at].load(Ordering::Acquire)).max(1))
-                    .expect("it grows by itself");
-                let answer = Answer::parse(&header, body);
-                seen.errors +=
-                    u64::from(!matches!(answer, Ok(answer) if !matches!(answer.message, Message::Error { .. })));
-                seen.answered += 1;
-            }
-            received.drain(..used);
-            answered.store(seen.answered, Ordering::Release);
+            let at = |at: usize| due[at].load(Ordering::Acquire);
+            take(&mut frames, &mut received, &mut seen, now_ns(), at);
             if ended.load(Ordering::Acquire) && seen.answered >= sent.load(Ordering::Acquire) {
                 break;
             }

@@ -12,7 +12,7 @@ use super::probe;
 use crate::failure::{Done, Failure};
 use crate::in_flight::InFlight;
 use crate::{cli, output::Format, scratch};
-use client::{Client, Pace, Seen, drive, execute};
+use client::{Client, Seen, drive_closed, drive_open, execute};
 use cql::frame::Value;
 use engine::{Config, Read, Store};
 use hdrhistogram::Histogram;
@@ -149,6 +149,15 @@ enum What {
     Page,
 }
 
+/// How requests are sent.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// So many are under way on each connection at all times.
+    Closed(usize),
+    /// So many a second by all connections together, whether or not earlier ones were answered.
+    Open(f64),
+}
+
 /// What the connections of one part have seen together.
 struct Part {
     per_s: f64,
@@ -181,10 +190,7 @@ impl Bench<'_> {
             };
             clients.push((client, id, channels));
         }
-        let pace = match pace {
-            Pace::Open(per_s) => Pace::Open(per_s / f64::from(self.args.connections)),
-            closed => closed,
-        };
+        let connections = f64::from(self.args.connections);
         let content = &self.content;
         let first = FIRST_ID + self.parts * (1 << 36);
         let cpu = self.server.cpu()?;
@@ -194,7 +200,7 @@ impl Bench<'_> {
             let threads = clients.into_iter().enumerate().map(|(at, (client, id, channels))| {
                 let first = first + (at as i64) * (1 << 30);
                 scope.spawn(move || {
-                    drive(client, pace, time, |count, stream, out| {
+                    let request = |count: u64, stream: i16, out: &mut Vec<u8>| {
                         let channel = channels[count as usize % channels.len()].to_be_bytes();
                         let message = (first + count as i64).to_be_bytes();
                         let (bucket, author) = (0_i32.to_be_bytes(), 7_i64.to_be_bytes());
@@ -213,7 +219,11 @@ impl Bench<'_> {
                                 execute(out, stream, &id, &[Value::Bytes(&channel), Value::Bytes(&bucket)], None);
                             }
                         }
-                    })
+                    };
+                    match pace {
+                        Pace::Closed(window) => drive_closed(client, window, time, request),
+                        Pace::Open(per_s) => drive_open(client, per_s / connections, time, request),
+                    }
                 })
             });
             let threads: Vec<_> = threads.collect();
