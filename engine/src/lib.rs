@@ -46,7 +46,7 @@ pub use large::LargePartition;
 pub use page::{Cost, Page, PastTombstones, Read};
 pub use paging::PagingState;
 pub use scan::{Pages, Scan};
-pub use shard::{PartitionGuard, Shard, TokenPosition};
+pub use shard::{Applying, PartitionGuard, Shard, TokenPosition};
 pub use stats::{Figure, FigureKind, Recovery, ShardStatistics, prometheus};
 pub use stats_socket::{Request, STATISTICS_SOCKET, ask, read_statistics};
 pub use store::{Store, is_store, must_be_store};

@@ -41,7 +41,7 @@ pub use expr::{Expr, Marker};
 pub use modify::{Modification, Present, Unread, Write, timestamp_of as timestamp};
 pub use paging::PagingState;
 pub use restrict::{Partitions, TokenRange};
-pub use rows::RowView;
+pub use rows::{Cells, RowView};
 pub use select::{Query, Select};
 pub use selection::{ResultColumn, Selected};
 pub use statement::{Batch, Prepared, Statement, check_batch, prepare};

@@ -2,7 +2,7 @@
 
 use super::columns::{ColumnRef, Place};
 use super::expr::put_value;
-use model::{CellRef, ColumnId, CqlType, RowRef};
+use model::{CellIter, CellRef, ColumnId, CqlType, RowRef};
 use std::borrow::Cow;
 
 /// One row with the key of its partition and the partition's static row.
@@ -52,6 +52,44 @@ impl<'a> RowView<'a> {
         let id = of.map(|(_, id)| id);
         row.cells()
             .filter(move |cell| Some(cell.column) == id && cell.value().is_some())
+    }
+}
+
+/// The cells of a row as a statement's columns ask for them, mostly in their order: then the row is gone through once.
+pub struct Cells<'a> {
+    row: RowRef<'a>,
+    rest: CellIter<'a>,
+    /// The first cell that was not passed by; `None`: there is none, or nothing was asked for yet.
+    next: Option<CellRef<'a>>,
+    asked: Option<ColumnId>,
+}
+
+impl<'a> Cells<'a> {
+    /// Those of a row.
+    #[inline]
+    #[must_use]
+    pub fn of(row: RowRef<'a>) -> Cells<'a> {
+        Cells {
+            row,
+            rest: row.cells(),
+            next: None,
+            asked: None,
+        }
+    }
+
+    /// The value of a column that is not a collection; `None` is null.
+    #[inline]
+    pub(super) fn value(&mut self, column: ColumnId) -> Option<&'a [u8]> {
+        if self.asked.is_none_or(|asked| asked > column) {
+            self.rest = self.row.cells();
+            self.next = self.rest.next();
+        }
+        self.asked = Some(column);
+        while self.next.is_some_and(|cell| cell.column < column) {
+            self.next = self.rest.next();
+        }
+        let cell = self.next.filter(|cell| cell.column == column && cell.path.is_none());
+        cell.and_then(|cell| cell.value())
     }
 }
 
@@ -106,4 +144,29 @@ pub(super) fn put_collection(row: RowRef<'_>, id: ColumnId, ty: &CqlType, out: &
 pub(super) fn field_of(path: &[u8]) -> Option<usize> {
     let position = CqlType::SmallInt.decode_path(path).ok()?;
     usize::try_from(i16::from_be_bytes(position.try_into().ok()?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::RowBuilder;
+
+    #[test]
+    fn cells_are_found_in_whatever_order_they_are_asked_for() {
+        let mut row = RowBuilder::new();
+        row.liveness(7);
+        row.cell(ColumnId(3), 7, b"three");
+        row.tombstone(ColumnId(5), 8, 1);
+        row.cell(ColumnId(9), 6, b"");
+        let row = RowRef::trusted(row.finish());
+        for first in 0..11 {
+            for second in 0..11 {
+                let mut cells = Cells::of(row);
+                for id in [first, second, second, first].map(ColumnId) {
+                    let expected = row.cell(id).and_then(|cell| cell.value());
+                    assert_eq!(cells.value(id), expected, "{id:?} after {first}");
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::columns::{self, ColumnRef, Place};
 use super::error::{Error, Result};
 use super::expr::{Checker, Expr, Receiver, assignable, elements_of, fields_of, put_value};
 use super::functions::{self, Signature};
-use super::rows::{RowView, put_collection};
+use super::rows::{Cells, RowView, put_collection};
 use super::syntax::ast::{Constant, Selector, Term};
 use super::types::{self, text_of};
 use super::values::{Evaluated, Execution};
@@ -434,27 +434,47 @@ impl Selected {
         }
     }
 
-    /// Appends what it is for a row.
+    /// Appends what it is for a row, whose cells are given as well.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
     #[inline]
-    pub fn write(&self, row: &RowView<'_>, execution: &Execution<'_>, out: &mut RowsWriter<'_>) -> Result<()> {
-        match self {
-            Selected::Column(column) if column.ty.is_multi_cell() => {
-                let (of, id) = match column.place {
-                    Place::Static(id) => (row.statics, id),
-                    Place::Regular(id) => (row.row, id),
-                    _ => unreachable!("columns of the key are frozen"),
-                };
-                let value = out.open_value();
-                let buffer = out.buffer();
-                match put_collection(of, id, &column.ty, buffer) {
-                    true => value.close(buffer),
-                    false => value.close_as_null(buffer),
-                }
+    pub fn write<'r>(
+        &self,
+        row: &RowView<'r>,
+        cells: &mut Cells<'r>,
+        execution: &Execution<'_>,
+        out: &mut RowsWriter<'_>,
+    ) -> Result<()> {
+        let Selected::Column(column) = self else {
+            out.value(self.evaluate(row, execution)?.as_deref());
+            return Ok(());
+        };
+        let (of, id) = match column.place {
+            Place::Partition(at) => {
+                out.value(row.key.get(at).copied());
+                return Ok(());
             }
-            _ => out.value(self.evaluate(row, execution)?.as_deref()),
+            Place::Clustering(at) => {
+                out.value(row.clustering.get(at).map(Vec::as_slice));
+                return Ok(());
+            }
+            Place::Regular(id) if !column.ty.is_multi_cell() => {
+                out.value(cells.value(id));
+                return Ok(());
+            }
+            Place::Static(id) if !column.ty.is_multi_cell() => {
+                out.value(row.statics.cell(id).and_then(|cell| cell.value()));
+                return Ok(());
+            }
+            Place::Static(id) => (row.statics, id),
+            Place::Regular(id) => (row.row, id),
+        };
+        let value = out.open_value();
+        let buffer = out.buffer();
+        match put_collection(of, id, &column.ty, buffer) {
+            true => value.close(buffer),
+            false => value.close_as_null(buffer),
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub(crate) use compact::shares_of;
 pub use locks::PartitionGuard;
 pub use partitions::TokenPosition;
 pub(crate) use recover::{Boot, Recovered};
+pub use write::Applying;
 
 use crate::cache::RowCache;
 use crate::compactions::{CompactionKind, CompactionRecord, RunningCompaction};

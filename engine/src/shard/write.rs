@@ -7,6 +7,7 @@
 //!    sees what a crash could take back. In periodic mode this happens at once.
 //! 4. *Acknowledge*: in log order, after the apply.
 
+use super::applied::WaitApplied;
 use super::space::Shortage;
 use super::{Shard, WAITING_WRITERS_MAX, add, micros};
 use crate::config::SyncMode;
@@ -14,12 +15,44 @@ use crate::error::{Error, Result};
 use commitlog::{AppendError, LogPosition};
 use model::{KEY_BYTES_MAX, Mutation, MutationRef, TableId};
 use runtime::Break;
+use runtime::sync::Pass;
 use runtime::time::Instant;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Applying this many records of one group, the task looks at the clock.
 const RECORDS_PER_BREATH: usize = 8;
+
+/// A write that is in the log. Resolves when it is durable (in periodic mode: at once) and every read sees it.
+///
+/// # Errors
+/// [`Error::OutcomeUnknown`]: reopen and look.
+///
+/// # Cancellation
+/// Dropping it leaves the write under way: its outcome is then unknown to the caller.
+#[must_use = "a write is acknowledged when this resolves"]
+pub struct Applying {
+    shard: Rc<Shard>,
+    wait: Option<WaitApplied>,
+    started: Instant,
+}
+
+impl Future for Applying {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let written = match &mut self.wait {
+            Some(wait) => ready!(Pin::new(wait).poll(context)),
+            None => Ok(()),
+        };
+        let taken = micros(self.started.elapsed());
+        self.shard.write_us.borrow_mut().add(taken);
+        Poll::Ready(written)
+    }
+}
 
 /// Refuses a partition key that no table has.
 pub(super) fn check_key(key: &[u8]) -> Result<()> {
@@ -108,12 +141,38 @@ impl Shard {
         written
     }
 
+    /// Begins to write a mutation of this shard if nothing is in its way. `None`: nothing was begun, and [`apply`](Self::apply) does it,
+    /// or tells why not.
+    pub fn apply_at_once(self: &Rc<Self>, mutation: &Mutation) -> Option<Applying> {
+        if self.owner(mutation.as_ref().token()) != self.id {
+            return None;
+        }
+        let started = Instant::now();
+        let _pass = self.admit(mutation).ok()?;
+        let position = self.append_at_once(mutation.bytes()).ok()??;
+        Some(Applying {
+            wait: self.logged(mutation, position),
+            shard: Rc::clone(self),
+            started,
+        })
+    }
+
     /// Admits and logs a mutation. What it returns waits for the apply; `None` if it is applied already (periodic mode).
-    async fn begin(
-        self: &Rc<Self>,
-        mutation: &Mutation,
-        within: Duration,
-    ) -> Result<Option<super::applied::WaitApplied>> {
+    async fn begin(self: &Rc<Self>, mutation: &Mutation, within: Duration) -> Result<Option<WaitApplied>> {
+        let _pass = self.admit(mutation)?;
+        let appended = match self.append_at_once(mutation.bytes()) {
+            Ok(None) => {
+                let table = mutation.as_ref().table();
+                self.append_in_turn(table, mutation.bytes(), within).await
+            }
+            Ok(Some(position)) => Ok(position),
+            Err(error) => Err(error),
+        };
+        Ok(self.logged(mutation, self.count_refusal(appended)?))
+    }
+
+    /// Looks whether a mutation may be written at all. While the pass lives, the shard does not close.
+    fn admit(&self, mutation: &Mutation) -> Result<Pass> {
         let view = mutation.as_ref();
         let bytes = mutation.bytes().len();
         let max = self.config.largest_mutation();
@@ -129,13 +188,13 @@ impl Shard {
             "a mutation reaches the shard that owns its partition"
         );
         self.table(view.table())?;
-        let _pass = self.writers.enter().ok_or(Error::Closed)?;
-        let appended = match self.append_at_once(mutation.bytes()) {
-            Ok(None) => self.append_in_turn(view.table(), mutation.bytes(), within).await,
-            Ok(Some(position)) => Ok(position),
-            Err(error) => Err(error),
-        };
-        let position = self.count_refusal(appended)?;
+        self.writers.enter().ok_or(Error::Closed)
+    }
+
+    /// A record was appended to the log, and ends at `position`.
+    fn logged(&self, mutation: &Mutation, position: LogPosition) -> Option<WaitApplied> {
+        let view = mutation.as_ref();
+        let bytes = mutation.bytes().len();
         self.pace.wrote(bytes);
         add(&self.counters.writes, 1);
         add(&self.counters.written_bytes, bytes as u64);
@@ -145,11 +204,11 @@ impl Shard {
             self.apply_record(position, mutation.bytes());
             if matches!(self.config.sync, SyncMode::Periodic { .. }) {
                 self.applied.advance(position);
-                return Ok(None);
+                return None;
             }
         }
         self.reserved.set(self.reserved.get() + bytes);
-        Ok(Some(self.applied.wait(position, view.min_timestamp())))
+        Some(self.applied.wait(position, view.min_timestamp()))
     }
 
     /// Counts what is refused because something is full.

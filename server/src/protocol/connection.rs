@@ -9,15 +9,18 @@
 //! the shard.
 
 use super::local::Local;
-use super::session::Session;
+use super::session::{Session, Write};
 use cql::frame::{Frames, Reply, Step};
 use runtime::TaskClass;
 use runtime::net::{Accepted, Stream};
 use runtime::sync::{Notify, Semaphore};
 use runtime::time::Instant;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Bounds of connections.
@@ -152,11 +155,26 @@ impl Connections {
 /// Answers that wait to be sent.
 struct Outbox {
     bytes: RefCell<Vec<u8>>,
+    /// Writes that are in the log, in its order, and are answered once they are applied: a task for each would cost more than the write.
+    writes: RefCell<VecDeque<Write>>,
     /// With those that are being sent.
     waiting: Cell<usize>,
     filled: Notify,
     /// Nothing more will be put in.
     ended: Cell<bool>,
+}
+
+impl Outbox {
+    /// A write will be answered.
+    fn expect(&self, write: Write) {
+        let mut writes = self.writes.borrow_mut();
+        writes.push_back(write);
+        // For the others whoever sends waits already.
+        if writes.len() == 1 {
+            drop(writes);
+            self.filled.notify_all();
+        }
+    }
 }
 
 struct Connection {
@@ -174,39 +192,61 @@ struct Connection {
 
 impl Connection {
     fn put(&self, connections: &Connections, answer: &[u8]) {
-        self.put_with(connections, answer.len(), |waiting| waiting.extend_from_slice(answer));
+        self.put_with(connections, |waiting| waiting.extend_from_slice(answer));
+        self.outbox.filled.notify_all();
     }
 
-    fn put_with(&self, connections: &Connections, bytes: usize, put: impl FnOnce(&mut Vec<u8>)) {
+    /// Has `put` append to what waits to be sent. What the socket does not take any more is thrown away.
+    fn put_with(&self, connections: &Connections, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.outbox.bytes.borrow_mut();
+        if waiting.capacity() == 0 {
+            *waiting = connections.buffer();
+        }
+        let before = waiting.len();
+        put(&mut waiting);
         if self.broken.get() {
+            waiting.clear();
             return;
         }
-        {
-            let mut waiting = self.outbox.bytes.borrow_mut();
-            if waiting.capacity() == 0 {
-                *waiting = connections.buffer();
-            }
-            put(&mut waiting);
-        }
+        let bytes = waiting.len() - before;
         self.outbox.waiting.set(self.outbox.waiting.get() + bytes);
         let of_shard = &connections.waiting_bytes;
         of_shard.set(of_shard.get() + bytes);
-        self.outbox.filled.notify_all();
     }
 
     /// A request is answered.
     fn end(&self, connections: &Connections, mut answer: Vec<u8>) {
         // A long one that is alone is sent from where it lies.
-        let bytes = answer.len();
-        self.put_with(connections, bytes, |waiting| {
-            match waiting.is_empty() && bytes > SENT_IN_PLACE {
-                true => std::mem::swap(waiting, &mut answer),
-                false => waiting.extend_from_slice(&answer),
-            }
+        let is_long = answer.len() > SENT_IN_PLACE;
+        self.put_with(connections, |waiting| match waiting.is_empty() && is_long {
+            true => std::mem::swap(waiting, &mut answer),
+            false => waiting.extend_from_slice(&answer),
         });
+        self.outbox.filled.notify_all();
         connections.give_back(answer);
         self.requests.set(self.requests.get() - 1);
         self.idle.notify_all();
+    }
+
+    /// Answers the writes that are applied, and has the task woken when the next one is.
+    fn end_writes(&self, session: &Session, connections: &Connections, context: &mut Context<'_>) {
+        let mut writes = self.outbox.writes.borrow_mut();
+        if writes.is_empty() {
+            return;
+        }
+        let mut ended = 0;
+        self.put_with(connections, |waiting| {
+            while let Some(first) = writes.front_mut()
+                && session.poll_write(first, context, waiting).is_ready()
+            {
+                writes.pop_front();
+                ended += 1;
+            }
+        });
+        if ended > 0 {
+            self.requests.set(self.requests.get() - ended);
+            self.idle.notify_all();
+        }
     }
 
     fn sent(&self, connections: &Connections, bytes: usize) {
@@ -255,6 +295,7 @@ pub(super) async fn serve(local: Rc<Local>, accepted: Accepted, limits: Limits) 
         stream,
         outbox: Outbox {
             bytes: RefCell::default(),
+            writes: RefCell::default(),
             waiting: Cell::new(0),
             filled: Notify::new(),
             ended: Cell::new(false),
@@ -276,8 +317,9 @@ pub(super) async fn serve(local: Rc<Local>, accepted: Accepted, limits: Limits) 
     let number = session.number();
     connections.all.borrow_mut().insert(number, Rc::clone(&connection));
     let writer = runtime::spawn(TaskClass::Request, "write answers", {
+        let session = Rc::clone(&session);
         let (connection, connections) = (Rc::clone(&connection), Rc::clone(&connections));
-        async move { write(&connection, &connections).await }
+        async move { write(&session, &connection, &connections).await }
     });
     read(&session, &connection, &connections, &limits).await;
     // What was begun is answered, if anybody still listens.
@@ -306,14 +348,26 @@ async fn read_to_end(stream: &Stream) {
     }
 }
 
-async fn write(connection: &Connection, connections: &Connections) {
+/// Sends what is answered, and answers the writes that are in the log, until there is nothing more to come. What cannot be sent any more
+/// goes nowhere.
+async fn write(session: &Session, connection: &Connection, connections: &Connections) {
+    let outbox = &connection.outbox;
     loop {
-        let bytes = std::mem::take(&mut *connection.outbox.bytes.borrow_mut());
-        if bytes.is_empty() {
-            if connection.outbox.ended.get() || connection.broken.get() {
-                return;
+        let mut filled = pin!(outbox.filled.notified());
+        let is_done = poll_fn(|context| {
+            connection.end_writes(session, connections, context);
+            let has_ended = outbox.ended.get() && outbox.writes.borrow().is_empty();
+            match outbox.bytes.borrow().is_empty() {
+                false => Poll::Ready(false),
+                true if has_ended => Poll::Ready(true),
+                true => filled.as_mut().poll(context).map(|()| false),
             }
-            connection.outbox.filled.notified().await;
+        });
+        if is_done.await {
+            return;
+        }
+        let bytes = std::mem::take(&mut *outbox.bytes.borrow_mut());
+        if bytes.is_empty() {
             continue;
         }
         let sent = connection.stream.write_all(&bytes).await;
@@ -321,11 +375,10 @@ async fn write(connection: &Connection, connections: &Connections) {
         connections.give_back(bytes);
         if sent.is_err() {
             connection.broken.set(true);
-            let left = std::mem::take(&mut *connection.outbox.bytes.borrow_mut());
+            let left = std::mem::take(&mut *outbox.bytes.borrow_mut());
             connection.sent(connections, left.len());
             // The reader learns it, too.
             connection.stream.shutdown();
-            return;
         }
     }
 }
@@ -428,19 +481,28 @@ fn begin(
     connection.requests.set(connection.requests.get() + 1);
     let (session, connection, connections) = (Rc::clone(session), Rc::clone(connection), Rc::clone(connections));
     if let Some(write) = session.begin_write(&header, body) {
+        if write.is_logged() {
+            return connection.outbox.expect(write);
+        }
         let write = async move {
             let mut answer = connections.buffer();
-            session.end_write(header.stream, write, &mut answer).await;
+            session.end_write(write, &mut answer).await;
             connection.end(&connections, answer);
         };
         return drop(runtime::spawn(TaskClass::Request, "a write", write));
     }
     let body = body.to_vec();
-    let request = async move {
+    let mut request: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         let mut answer = connections.buffer();
-        // In a place of its own: it is large, and a task is moved a few times before it runs.
         session.answer(&header, &body, limit, &mut answer).await;
         connection.end(&connections, answer);
-    };
-    drop(runtime::spawn(TaskClass::Request, "a request", request));
+    });
+    // What is answered from memory ends here. Anything else is polled again by its own task, and told to that one when it can go on.
+    if request
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+    {
+        drop(runtime::spawn(TaskClass::Request, "a request", request));
+    }
 }

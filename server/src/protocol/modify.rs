@@ -238,6 +238,11 @@ pub(super) async fn apply_one(local: &Local, mutation: Mutation) -> Done<()> {
     apply_to_owner(local, mutation, WriteType::Simple).await
 }
 
+/// What became of a single statement's mutation that was in the log.
+pub(super) fn logged(written: engine::Result<()>) -> Done<()> {
+    written.map_err(failed(WriteType::Simple))
+}
+
 async fn apply_to_owner(local: &Local, mutation: Mutation, write_type: WriteType) -> Done<()> {
     let owner = local.shard.owner(mutation.as_ref().token());
     local.hop(owner);

@@ -7,7 +7,7 @@ use super::fail::{Done, Failure};
 use super::local::Local;
 use super::rows::{Chunk, Keys, Source};
 use cql::frame::{Metadata, Reply, RowsWriter};
-use cql::language::{PagingState, Query, RowView, Selected};
+use cql::language::{Cells, PagingState, Query, RowView, Selected};
 use engine::Read;
 use model::{Direction, RowRef, Schema, Slice};
 use std::borrow::Cow;
@@ -141,8 +141,9 @@ impl Taker for PageTaker<'_, '_> {
 
 /// Appends a row to an answer.
 fn put_row(query: &Query<'_>, row: &RowView<'_>, out: &mut RowsWriter<'_>) -> Done<()> {
+    let mut cells = Cells::of(row.row);
     for column in &query.select.columns {
-        column.selected.write(row, &query.execution, out)?;
+        column.selected.write(row, &mut cells, &query.execution, out)?;
         // A column may be selected many times: so each is looked at, and no answer comes near to what the protocol can carry.
         must_fit(out.len())?;
     }

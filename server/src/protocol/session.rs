@@ -19,13 +19,18 @@ use cql::frame::{
 };
 use cql::language::syntax::ast::BatchKind;
 use cql::language::{Environment, Execution, Marker, Statement as Checked, ddl};
+use engine::Applying;
 use futures_util::future::LocalBoxFuture;
 use model::{CqlType, Mutation};
+use runtime::Break;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -73,6 +78,29 @@ impl<'a> With<'a> {
                 skip_metadata: parameters.skip_metadata,
             },
         }
+    }
+}
+
+/// A write that was [begun](Session::begin_write).
+///
+/// # Cancellation
+/// Dropped, it may or may not be written.
+#[must_use = "it is answered by `end_write`"]
+pub struct Write {
+    stream: i16,
+    consistency: Consistency,
+    state: WriteState,
+}
+
+enum WriteState {
+    /// It is another shard's, or has to wait for room.
+    Made(Mutation),
+    Logged(Applying),
+}
+
+impl Write {
+    pub(super) fn is_logged(&self) -> bool {
+        matches!(self.state, WriteState::Logged(_))
     }
 }
 
@@ -132,10 +160,11 @@ impl Session {
         })
     }
 
-    /// A prepared write of one partition that depends on nothing, made into its mutation where it lies, without a task and without a copy
-    /// of its body. `None`: it goes the long way, where what is wrong with it is told.
+    /// Begins a prepared write of one partition that depends on nothing, without a task and without a copy of its body: its mutation is made
+    /// from where it lies, and is in the log when this returns, if it is this shard's and there is room. `None`: it goes the long way, where
+    /// what is wrong with it is told.
     #[must_use]
-    pub fn begin_write(&self, header: &Header, body: &[u8]) -> Option<(Mutation, Consistency)> {
+    pub fn begin_write(&self, header: &Header, body: &[u8]) -> Option<Write> {
         let plain = header.opcode == Opcode::Execute && !header.flags.compressed() && !header.flags.tracing();
         if !plain || !self.started.get() {
             return None;
@@ -169,20 +198,47 @@ impl Session {
         };
         let mutation = modify::mutation_of(local, &write, key, timestamp).ok()??;
         local.requests.set(local.requests.get() + 1);
-        Some((mutation, parameters.consistency))
+        let at_once = match runtime::broken(Break::AnswersBeforeApply) {
+            true => None,
+            false => local.shard.apply_at_once(&mutation),
+        };
+        Some(Write {
+            stream: header.stream,
+            consistency: parameters.consistency,
+            state: at_once.map_or(WriteState::Made(mutation), WriteState::Logged),
+        })
     }
 
-    /// Applies what [`begin_write`](Self::begin_write) has made, and appends the answer to `out`.
-    pub async fn end_write(&self, stream: i16, (mutation, consistency): (Mutation, Consistency), out: &mut Vec<u8>) {
+    /// Waits until what [`begin_write`](Self::begin_write) has begun is applied, and appends the answer to `out`.
+    pub async fn end_write(&self, write: Write, out: &mut Vec<u8>) {
+        let (stream, consistency) = (write.stream, write.consistency);
+        let written = match write.state {
+            WriteState::Made(mutation) => modify::apply_one(&self.local, mutation).await,
+            WriteState::Logged(applying) => modify::logged(applying.await),
+        };
+        self.answer_write(stream, consistency, written, out);
+    }
+
+    fn answer_write(&self, stream: i16, consistency: Consistency, written: Done<()>, out: &mut Vec<u8>) {
         let start = out.len();
         let reply = Reply::to(stream);
-        match modify::apply_one(&self.local, mutation).await {
+        match written {
             Ok(()) => reply.void(out),
             Err(failure) => failure.reply(&reply, consistency, out),
         }
         if self.lz4.get() {
             self.compressor.borrow_mut().compress(out, start);
         }
+    }
+
+    /// As [`end_write`](Self::end_write) for a write that is in the log; to be called again until it is ready.
+    pub(super) fn poll_write(&self, write: &mut Write, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<()> {
+        let WriteState::Logged(applying) = &mut write.state else {
+            unreachable!("only what is in the log is waited for like this");
+        };
+        let written = ready!(Pin::new(applying).poll(context));
+        self.answer_write(write.stream, write.consistency, modify::logged(written), out);
+        Poll::Ready(())
     }
 
     fn unpack<'b>(
@@ -447,8 +503,10 @@ impl Session {
                 let query = select.bind(execution)?;
                 let metadata = statement.result.as_ref().expect("a SELECT has columns");
                 let start = out.len();
-                let read = select::execute(local, &query, metadata, with.wanted, &reply, out);
-                let met = within(select.timeout.as_ref(), &execution, Doing::Read, read).await?;
+                let met = {
+                    let read = pin!(select::execute(local, &query, metadata, with.wanted, &reply, out));
+                    within(select.timeout.as_ref(), &execution, Doing::Read, read).await?
+                };
                 let limit = select.table.options.tombstone_warn_threshold;
                 if met.tombstones > limit.map_or(TOMBSTONES_WARNED, u64::from) {
                     warnings.push(format!(
@@ -464,9 +522,9 @@ impl Session {
                 check_serial(with.serial_consistency)?;
                 let environment: &Local = local;
                 let execution = Execution { values, environment };
-                let write = Box::pin(modify::execute(local, prepared, modification, values, with.timestamp));
+                let mut write = Box::pin(modify::execute(local, prepared, modification, values, with.timestamp));
                 let doing = Doing::Write(cql::frame::WriteType::Simple);
-                let modified = within(modification.timeout.as_ref(), &execution, doing, write).await?;
+                let modified = within(modification.timeout.as_ref(), &execution, doing, write.as_mut()).await?;
                 answer_modified(&reply, &modification.table, modified, out);
                 Ok(())
             }
@@ -636,7 +694,7 @@ async fn within<T>(
     timeout: Option<&cql::language::Expr>,
     execution: &Execution<'_>,
     doing: Doing,
-    work: impl Future<Output = Done<T>>,
+    work: Pin<&mut impl Future<Output = Done<T>>>,
 ) -> Done<T> {
     let Some(expr) = timeout else { return work.await };
     let value = expr.evaluate(execution)?.value();

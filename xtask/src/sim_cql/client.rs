@@ -183,7 +183,7 @@ impl Server {
             let mut out = Vec::new();
             // As a connection does.
             match session.begin_write(&header, body) {
-                Some(write) => session.end_write(header.stream, write, &mut out).await,
+                Some(write) => session.end_write(write, &mut out).await,
                 None => session.answer(&header, body, LIMIT, &mut out).await,
             }
             out
