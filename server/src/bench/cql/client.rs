@@ -1,5 +1,5 @@
-//! A client of raw frames. A connection that keeps so many requests under way has one thread, which takes the answers that have come and
-//! sends as many new requests at once, as drivers do. One that sends at the times that are due has two: the other takes the answers.
+//! A client of raw frames. Each connection has one thread, which takes the answers that have come and sends as many new requests, or those
+//! that are due, in one write, as drivers do.
 
 use crate::failure::{Done, Failure};
 use cql::frame::client::{Answer, Message, Parameters, Send, Values};
@@ -8,15 +8,14 @@ use hdrhistogram::Histogram;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Answers are at most so long.
 const FRAME_BYTES: usize = 64 << 20;
 /// An answer that does not come within this is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A receiver looks so often whether all is answered.
-const LOOK: Duration = Duration::from_millis(50);
+/// Bytes that are asked for at once.
+const READ_BYTES: usize = 64 << 10;
 /// Local ports that are tried for a shard, from here on.
 const FIRST_PORT: u16 = 40_000;
 
@@ -93,23 +92,10 @@ impl Client {
 
 fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Done<usize> {
     let before = received.len();
-    received.resize(before + (64 << 10), 0);
+    received.resize(before + READ_BYTES, 0);
     let count = stream.read(&mut received[before..]);
     received.truncate(before + *count.as_ref().unwrap_or(&0));
     count.map_err(io("receive"))
-}
-
-/// As [`receive`]; `None`: nothing came for a moment.
-fn receive_within(stream: &mut TcpStream, received: &mut Vec<u8>) -> Done<Option<usize>> {
-    let before = received.len();
-    received.resize(before + (64 << 10), 0);
-    let count = stream.read(&mut received[before..]);
-    received.truncate(before + *count.as_ref().unwrap_or(&0));
-    match count {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
-        Err(error) => Err(io("receive")(error)),
-    }
 }
 
 fn from_port_of(address: SocketAddr, shard: u16, shards: u16) -> Done<TcpStream> {
@@ -152,8 +138,8 @@ impl Default for Seen {
     }
 }
 
-/// How long a sender rests that has nothing to send yet.
-const NAP: Duration = Duration::from_micros(50);
+/// How long one rests that has nothing to send and nothing to take.
+const NAP: Duration = Duration::from_micros(100);
 /// Streams of a connection that are used in turn; more than can be under way.
 const STREAMS: usize = 16_384;
 
@@ -216,67 +202,64 @@ pub fn drive_closed(
 }
 
 /// Sends what `request` writes (its number, its stream) `per_s` times a second for `time`, whether or not earlier ones were answered, and
-/// waits for all answers: latencies count from when the requests were due.
+/// waits for all answers: latencies count from when the requests were due. What is due is sent, and what has come is taken, every
+/// [`NAP`]; by so much latencies are overstated.
 #[expect(clippy::disallowed_methods, reason = "threads of a client, beside no shard")]
 pub fn drive_open(
     client: Client,
     per_s: f64,
     time: Duration,
-    mut request: impl FnMut(u64, i16, &mut Vec<u8>) + std::marker::Send,
+    mut request: impl FnMut(u64, i16, &mut Vec<u8>),
 ) -> Done<Seen> {
     let Client {
         mut stream,
         mut frames,
         mut received,
     } = client;
-    let mut writer = stream.try_clone().map_err(io("connection"))?;
-    let due: Vec<AtomicU64> = (0..STREAMS).map(|_| AtomicU64::new(0)).collect();
-    let (sent, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    stream.set_nonblocking(true).map_err(io("connection"))?;
     let start = std::time::Instant::now();
-    let now_ns = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    std::thread::scope(|scope| -> Done<Seen> {
-        let sender = scope.spawn(|| -> Done<()> {
-            let mut out = Vec::new();
-            let mut count = 0_u64;
-            while start.elapsed() < time {
-                out.clear();
-                let room = ((now_ns() as f64 * per_s / 1e9) as u64 + 1).saturating_sub(count);
-                for _ in 0..room.min(STREAMS as u64 / 2) {
-                    let at = (count % STREAMS as u64) as usize;
-                    due[at].store((count as f64 * 1e9 / per_s) as u64, Ordering::Release);
-                    request(count, at as i16, &mut out);
-                    count += 1;
-                }
-                match room {
-                    0 => std::thread::sleep(NAP),
-                    _ => {
-                        writer.write_all(&out).map_err(io("send"))?;
-                        sent.store(count, Ordering::Release);
-                    }
-                }
-            }
-            ended.store(true, Ordering::Release);
-            Ok(())
-        });
-        stream.set_read_timeout(Some(LOOK)).map_err(io("connection"))?;
-        let (mut last, mut seen) = (0, Seen::default());
-        loop {
-            let at = |at: usize| due[at].load(Ordering::Acquire);
-            take(&mut frames, &mut received, &mut seen, now_ns(), at);
-            if ended.load(Ordering::Acquire) && seen.answered >= sent.load(Ordering::Acquire) {
-                break;
-            }
-            // The sender may have ended since: so nothing is waited for long.
-            match receive_within(&mut stream, &mut received)? {
-                Some(0) => return Err(Failure::new(format_args!("the server has closed the connection"))),
-                Some(_) => last = now_ns(),
-                None if now_ns() - last > PATIENCE.as_nanos() as u64 => {
-                    return Err(Failure::new(format_args!("no answer within {PATIENCE:?}")));
-                }
-                None => {}
-            }
+    let due_ns = |at: u64| (at as f64 * 1e9 / per_s) as u64;
+    let mut due_of = vec![0; STREAMS];
+    let (mut sent, mut seen, mut out) = (0_u64, Seen::default(), Vec::new());
+    let mut last = start;
+    loop {
+        let elapsed = start.elapsed();
+        let now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let answered = seen.answered;
+        take(&mut frames, &mut received, &mut seen, now_ns, |at| due_of[at]);
+        if seen.answered > answered {
+            last = std::time::Instant::now();
         }
-        sender.join().expect("the sender does not panic")?;
-        Ok(seen)
-    })
+        if elapsed < time {
+            while due_ns(sent) <= now_ns && sent - seen.answered < STREAMS as u64 / 2 {
+                let at = (sent % STREAMS as u64) as usize;
+                due_of[at] = due_ns(sent);
+                request(sent, at as i16, &mut out);
+                sent += 1;
+            }
+        } else if sent == seen.answered {
+            return Ok(seen);
+        } else if last.elapsed() > PATIENCE {
+            return Err(Failure::new(format_args!("no answer within {PATIENCE:?}")));
+        }
+        let written = if_ready(stream.write(&out)).map_err(io("send"))?.unwrap_or(0);
+        out.drain(..written);
+        let before = received.len();
+        received.resize(before + READ_BYTES, 0);
+        let read = if_ready(stream.read(&mut received[before..])).map_err(io("receive"))?;
+        received.truncate(before + read.unwrap_or(0));
+        match read {
+            Some(0) => return Err(Failure::new(format_args!("the server has closed the connection"))),
+            Some(_) => {}
+            None => std::thread::sleep(NAP),
+        }
+    }
+}
+
+/// `None`: the socket is not ready.
+fn if_ready(done: std::io::Result<usize>) -> std::io::Result<Option<usize>> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        done => done.map(Some),
+    }
 }
