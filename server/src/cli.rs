@@ -165,6 +165,9 @@ pub struct ServeSettings {
     /// Seconds that a connection may say nothing; 0, the default: for ever.
     #[arg(long, value_name = "SECONDS", env = "SCROLLBACK_IDLE_TIMEOUT")]
     pub idle_timeout: Option<u64>,
+    /// Milliseconds that a SELECT may take that has no USING TIMEOUT; 0: as long as it takes. Default: 10000.
+    #[arg(long, value_name = "MILLISECONDS", env = "SCROLLBACK_READ_TIMEOUT")]
+    pub read_timeout: Option<u64>,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -205,6 +208,7 @@ impl ServeSettings {
             requests_max: self.requests_max.or(other.requests_max),
             startup_timeout: self.startup_timeout.or(other.startup_timeout),
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
+            read_timeout: self.read_timeout.or(other.read_timeout),
         }
     }
 }

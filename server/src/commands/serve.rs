@@ -110,7 +110,8 @@ async fn serve(
         shards: store.shards(),
     };
     let texts = protocol::Texts::load(store).await?;
-    let node = Node::new(identity, Some(messages.clone()), texts);
+    let read_timeout = settings.read_timeout.map_or(Node::READ_TIMEOUT, Duration::from_millis);
+    let node = Node::new(identity, Some(messages.clone()), texts, read_timeout);
     let default = Limits::default();
     let seconds = |said: Option<u64>, default: Duration| said.map_or(default, Duration::from_secs);
     let limits = Limits {

@@ -14,7 +14,7 @@ pub enum Failure {
     Engine(engine::Error, Doing),
     /// An id that no statement is prepared under.
     Unprepared(Vec<u8>),
-    /// The client's own timeout has passed.
+    /// Its timeout, or the node's, has passed.
     TimedOut(Doing),
 }
 

@@ -6,6 +6,7 @@ use messages::Messages;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What `SUPPORTED` and `system.local` say of the node.
@@ -36,17 +37,24 @@ pub struct Node {
     /// Connections of each shard.
     pub(super) connections: Vec<AtomicUsize>,
     pub(super) texts: Texts,
+    /// How long a `SELECT` may take that does not say so itself; zero: for ever.
+    pub(super) read_timeout: Duration,
 }
 
 impl Node {
-    /// A node that knows of the statements that were prepared before it started.
+    /// How long a `SELECT` may take, unless it or the node says otherwise: as Cassandra's of ranges.
+    pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A node that knows of the statements that were prepared before it started. A `SELECT` without a timeout of its own may take
+    /// `read_timeout`; zero: as long as it takes.
     #[must_use]
-    pub fn new(identity: Identity, messages: Option<Messages>, texts: Texts) -> Arc<Node> {
+    pub fn new(identity: Identity, messages: Option<Messages>, texts: Texts, read_timeout: Duration) -> Arc<Node> {
         Arc::new(Node {
             connections: (0..identity.shards).map(|_| AtomicUsize::new(0)).collect(),
             identity,
             messages,
             texts,
+            read_timeout,
         })
     }
 }

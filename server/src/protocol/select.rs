@@ -3,16 +3,18 @@
 //! [`walk`] goes through the rows and gives them to a [`Taker`]: one that writes a page, one that counts, one that keeps rows to be
 //! sorted. A page ends when a row comes that has no room any more; so the last one knows that it is the last.
 
-use super::fail::{Done, Failure};
+use super::fail::{Doing, Done, Failure};
 use super::local::Local;
 use super::rows::{Chunk, Keys, Source};
 use cql::frame::{Metadata, Reply, RowsWriter};
 use cql::language::{Cells, PagingState, Query, RowView, Selected};
 use engine::Read;
 use model::{Direction, RowRef, Schema, Slice};
+use runtime::time::Instant;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The most bytes of a page that is bounded by rows; the answer then says where to go on.
 const PAGE_BYTES: usize = 2 << 20;
@@ -439,6 +441,11 @@ async fn walk(
     }
     let mut left = Left::of(local, query, source, resume.as_ref());
     let filters = !select.restrictions.filters.is_empty();
+    let bound = match select.timeout {
+        Some(_) => Duration::ZERO,
+        None => local.node.read_timeout,
+    };
+    let began = Instant::now();
     let mut since_breath = 0;
     while remaining != Some(0)
         && let Some(key) = left.next().await?
@@ -471,6 +478,9 @@ async fn walk(
                 limit_rows: wanted,
                 ..Read::slice(table.id, partition.key.clone(), slice)
             };
+            if !bound.is_zero() && began.elapsed() > bound {
+                return Err(Failure::TimedOut(Doing::Read));
+            }
             let chunk = source.read(local, read).await?;
             is_read = true;
             met.tombstones += chunk.tombstones();

@@ -438,3 +438,24 @@ fn a_server_at_rest_ends_at_once() {
     assert_eq!(server.terminate(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_read_that_takes_too_long_ends() {
+    let server = Server::start(&["--read-timeout", "1"]);
+    let mut client = Client::new(&server);
+    make_table(&mut client, "p int, c int, v text, PRIMARY KEY (p, c)");
+    for first in (0..20_000).step_by(100) {
+        let inserts = (first..first + 100).map(|c| format!("INSERT INTO k.t (p, c, v) VALUES (1, {c}, 'no');"));
+        let batch = format!("BEGIN UNLOGGED BATCH {} APPLY BATCH", inserts.collect::<String>());
+        assert_eq!(client.ask(&batch), "Void");
+    }
+    let read = "SELECT c FROM k.t WHERE v = 'yes' ALLOW FILTERING";
+    let told = client.ask(read);
+    assert!(told.starts_with("0x1200"), "{told}");
+    assert_eq!(
+        client.ask(&format!("{read} USING TIMEOUT 1m")),
+        "Rows 0",
+        "it says so itself"
+    );
+    assert_eq!(client.ask("SELECT c FROM k.t WHERE p = 1 LIMIT 1"), "Rows 1");
+}

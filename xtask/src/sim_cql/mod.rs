@@ -374,7 +374,7 @@ async fn start(handle: Handle, config: Config, truth: &Shared, rng: &mut Rng) ->
         host_id: uuid::Uuid::nil(),
         shards: store.shards(),
     };
-    let node = Node::new(identity, None, texts);
+    let node = Node::new(identity, None, texts, Duration::ZERO);
     let connections = (0..rng.within(1..6) as u64).map(|number| Connection {
         number,
         shard: rng.below(usize::from(store.shards())) as u16,
