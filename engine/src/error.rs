@@ -1,6 +1,7 @@
 //! What can go wrong, and what the caller can do about it.
 
 use crate::definitions::DefinitionKind;
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,10 @@ use std::sync::Arc;
 ///
 /// Its error is an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a call from outside the shards gives: any thread and any async runtime can await it. Boxed, so that the engine is compiled once, and
+/// not again by everyone who calls it (decision 0008).
+pub type Answer<'a, T> = BoxFuture<'a, Result<T>>;
 
 /// An error of the engine. [`kind`](Error::kind) says what the caller can do.
 #[derive(Debug, Clone)]

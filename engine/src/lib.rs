@@ -40,7 +40,7 @@ pub use config::{Body, Config, Size, SyncMode};
 pub use copy_table::CopiedTable;
 pub use definitions::{DefinitionKind, Definitions};
 pub use disk_usage::{EpochUsage, PartitionUsage, TableUsage};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Answer, Error, ErrorKind, Result};
 pub use hot::{HotPartition, Hottest};
 pub use large::LargePartition;
 pub use page::{Cost, Page, PastTombstones, Read};

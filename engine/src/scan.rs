@@ -1,9 +1,8 @@
 //! Pages one after the other: of a read, and of a whole table.
 
-use crate::error::Result;
+use crate::error::{Answer, Result};
 use crate::page::{Page, Read};
 use crate::store::Store;
-use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, try_unfold};
 use model::TableId;
 use runtime::ShardId;
@@ -43,7 +42,8 @@ impl Pages {
     ///
     /// # Cancellation
     /// Dropping the future changes nothing: the next call gives the same page.
-    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Page>>> {
+    #[allow(clippy::should_implement_trait, reason = "it is asynchronous, and may fail")]
+    pub fn next(&mut self) -> Answer<'_, Option<Page>> {
         Box::pin(async move {
             let Some(read) = &mut self.read else { return Ok(None) };
             let page = self.store.read(read.clone()).await?;
@@ -99,7 +99,8 @@ impl Scan {
     ///
     /// # Cancellation
     /// Dropping the future loses no page: the next call goes on from the same place.
-    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<(Vec<u8>, Page)>>> {
+    #[allow(clippy::should_implement_trait, reason = "it is asynchronous, and may fail")]
+    pub fn next(&mut self) -> Answer<'_, Option<(Vec<u8>, Page)>> {
         Box::pin(async move {
             loop {
                 if let Some((key, pages)) = &mut self.pages {

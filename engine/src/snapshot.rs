@@ -11,12 +11,11 @@
 //! Layout and order of the steps: `docs/format/README.md`.
 
 use crate::check::{list, map};
-use crate::error::{Error, Result};
+use crate::error::{Answer, Error, Result};
 use crate::layout;
 use crate::manifest::state::{FileRecord, State};
 use crate::manifest::{self, Manifest};
 use crate::store::Store;
-use futures_util::future::BoxFuture;
 use runtime::disk;
 use std::fs::{self, File};
 use std::io;
@@ -51,7 +50,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The snapshot may or may not be made.
-    pub fn snapshot(&self, name: &str) -> BoxFuture<'_, Result<Snapshot>> {
+    pub fn snapshot(&self, name: &str) -> Answer<'_, Snapshot> {
         let name = name.to_owned();
         Box::pin(async move {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

@@ -5,7 +5,7 @@ use crate::compactions::ShardCompactions;
 use crate::config::{Body, Config, SHARDS_MAX};
 use crate::definitions::Definitions;
 use crate::disk_usage::{self, TableUsage};
-use crate::error::{Error, Result};
+use crate::error::{Answer, Error, Result};
 use crate::layout;
 use crate::manifest;
 use crate::node::Node;
@@ -13,7 +13,6 @@ use crate::page::{Page, Read};
 use crate::shard::{Shard, TokenPosition};
 use crate::stats::{Recovery, ShardStatistics};
 use crate::stats_socket::StatsSocket;
-use futures_util::future::BoxFuture;
 use model::{Alteration, Keyspace, Mutation, Schema, TableId, Token, TypeAlteration, UserType};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Handle, Runtime, ShardId, Stopped, TaskClass};
@@ -168,7 +167,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the store as a crash would: nothing is lost.
-    pub fn open(mut config: Config) -> BoxFuture<'static, Result<Store>> {
+    pub fn open(mut config: Config) -> Answer<'static, Store> {
         Box::pin(async move {
             config.validate().map_err(|what| Error::Refused { what })?;
             let lock = lock(&config.dir)?;
@@ -219,7 +218,7 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`open`](Self::open).
-    pub fn open_on(handle: Handle, config: Config) -> BoxFuture<'static, Result<Store>> {
+    pub fn open_on(handle: Handle, config: Config) -> Answer<'static, Store> {
         Box::pin(async move {
             config.validate().map_err(|what| Error::Refused { what })?;
             let shared = Arc::new(Shared::default());
@@ -341,7 +340,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The keyspace may or may not come to exist.
-    pub fn create_keyspace(&self, keyspace: Keyspace, if_not_exists: bool) -> BoxFuture<'_, Result<bool>> {
+    pub fn create_keyspace(&self, keyspace: Keyspace, if_not_exists: bool) -> Answer<'_, bool> {
         Box::pin(async move {
             let create = move |shard: Rc<Shard>| async move { shard.create_keyspace(keyspace, if_not_exists).await };
             self.call(ShardId(0), create).await?
@@ -355,7 +354,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The keyspace may or may not be changed.
-    pub fn alter_keyspace(&self, keyspace: Keyspace) -> BoxFuture<'_, Result<()>> {
+    pub fn alter_keyspace(&self, keyspace: Keyspace) -> Answer<'_, ()> {
         Box::pin(async move {
             let alter = move |shard: Rc<Shard>| async move { shard.alter_keyspace(keyspace).await };
             self.call(ShardId(0), alter).await?
@@ -369,7 +368,7 @@ impl Store {
     ///
     /// # Cancellation
     /// All of it is dropped, or nothing.
-    pub fn drop_keyspace(&self, name: &str, if_exists: bool) -> BoxFuture<'_, Result<bool>> {
+    pub fn drop_keyspace(&self, name: &str, if_exists: bool) -> Answer<'_, bool> {
         let name = name.to_owned();
         Box::pin(async move {
             let drop = move |shard: Rc<Shard>| async move { shard.drop_keyspace(&name, if_exists).await };
@@ -385,7 +384,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not come to exist.
-    pub fn create_type(&self, ty: UserType, if_not_exists: bool) -> BoxFuture<'_, Result<bool>> {
+    pub fn create_type(&self, ty: UserType, if_not_exists: bool) -> Answer<'_, bool> {
         Box::pin(async move {
             let create = move |shard: Rc<Shard>| async move { shard.create_type(ty, if_not_exists).await };
             self.call(ShardId(0), create).await?
@@ -400,12 +399,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not be changed.
-    pub fn alter_type(
-        &self,
-        keyspace: &str,
-        name: &str,
-        changes: Vec<TypeAlteration>,
-    ) -> BoxFuture<'_, Result<Arc<UserType>>> {
+    pub fn alter_type(&self, keyspace: &str, name: &str, changes: Vec<TypeAlteration>) -> Answer<'_, Arc<UserType>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
         Box::pin(async move {
             let alter = move |shard: Rc<Shard>| async move { shard.alter_type(&keyspace, &name, changes).await };
@@ -421,7 +415,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The type may or may not be dropped.
-    pub fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> BoxFuture<'_, Result<bool>> {
+    pub fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> Answer<'_, bool> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
         Box::pin(async move {
             let drop = move |shard: Rc<Shard>| async move { shard.drop_type(&keyspace, &name, if_exists).await };
@@ -437,7 +431,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The table may or may not come to exist.
-    pub fn create_table(&self, schema: Schema, if_not_exists: bool) -> BoxFuture<'_, Result<Arc<Schema>>> {
+    pub fn create_table(&self, schema: Schema, if_not_exists: bool) -> Answer<'_, Arc<Schema>> {
         Box::pin(async move {
             self.call(ShardId(0), move |shard| async move {
                 shard.node().create_table(schema, if_not_exists).await
@@ -465,12 +459,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The table may or may not be changed.
-    pub fn alter_table(
-        &self,
-        keyspace: &str,
-        name: &str,
-        changes: Vec<Alteration>,
-    ) -> BoxFuture<'_, Result<Arc<Schema>>> {
+    pub fn alter_table(&self, keyspace: &str, name: &str, changes: Vec<Alteration>) -> Answer<'_, Arc<Schema>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
         Box::pin(async move {
             let alter =
@@ -487,12 +476,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The table is dropped on all shards, or on none.
-    pub fn drop_table(
-        &self,
-        keyspace: &str,
-        name: &str,
-        if_exists: bool,
-    ) -> BoxFuture<'_, Result<Option<Arc<Schema>>>> {
+    pub fn drop_table(&self, keyspace: &str, name: &str, if_exists: bool) -> Answer<'_, Option<Arc<Schema>>> {
         let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
         Box::pin(async move {
             let drop = move |shard: Rc<Shard>| async move { shard.drop_table(&keyspace, &name, if_exists).await };
@@ -509,7 +493,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The table is emptied on all shards, or on none.
-    pub fn truncate(&self, table: TableId) -> BoxFuture<'_, Result<()>> {
+    pub fn truncate(&self, table: TableId) -> Answer<'_, ()> {
         Box::pin(async move {
             self.call(ShardId(0), move |shard| async move { shard.truncate(table).await })
                 .await?
@@ -529,7 +513,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The property may or may not be set.
-    pub fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> BoxFuture<'_, Result<bool>> {
+    pub fn set_property_if_absent(&self, key: &str, value: Vec<u8>) -> Answer<'_, bool> {
         let key = key.to_owned();
         Box::pin(async move {
             self.call(ShardId(0), move |shard| async move {
@@ -547,7 +531,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the outcome unknown.
-    pub fn apply(&self, mutation: Mutation) -> BoxFuture<'_, Result<()>> {
+    pub fn apply(&self, mutation: Mutation) -> Answer<'_, ()> {
         Box::pin(async move {
             let owner = self.owner(&mutation);
             let apply = move |shard: Rc<Shard>| async move {
@@ -566,7 +550,7 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`apply`](Self::apply).
-    pub fn apply_within(&self, mutation: Mutation, within: Duration) -> BoxFuture<'_, Result<()>> {
+    pub fn apply_within(&self, mutation: Mutation, within: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
             let owner = self.owner(&mutation);
             self.call(
@@ -585,7 +569,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future leaves the outcome unknown.
-    pub fn apply_all(&self, mutations: Vec<Mutation>) -> BoxFuture<'_, Result<()>> {
+    pub fn apply_all(&self, mutations: Vec<Mutation>) -> Answer<'_, ()> {
         Box::pin(async move {
             let mut by_shard: Vec<Vec<Mutation>> = vec![Vec::new(); usize::from(self.inner.shards)];
             for mutation in mutations {
@@ -615,7 +599,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn read(&self, read: Read) -> BoxFuture<'_, Result<Page>> {
+    pub fn read(&self, read: Read) -> Answer<'_, Page> {
         Box::pin(async move {
             let token = model::token_of(&read.key);
             let page = move |shard: Rc<Shard>| async move {
@@ -634,7 +618,7 @@ impl Store {
     ///
     /// # Cancellation
     /// As [`read`](Self::read).
-    pub fn read_within(&self, read: Read, within: Duration) -> BoxFuture<'_, Result<Page>> {
+    pub fn read_within(&self, read: Read, within: Duration) -> Answer<'_, Page> {
         Box::pin(async move {
             let token = model::token_of(&read.key);
             let page = move |shard: Rc<Shard>| async move { shard.read_here(&read, token, within).await };
@@ -656,7 +640,7 @@ impl Store {
         table: TableId,
         after: Option<Vec<u8>>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Vec<u8>>>> {
+    ) -> Answer<'_, Vec<Vec<u8>>> {
         Box::pin(async move {
             self.call(shard, move |shard| async move {
                 shard.partitions_here(table, after, limit).await
@@ -679,7 +663,7 @@ impl Store {
         after: TokenPosition,
         up_to: Token,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Token, Vec<u8>)>>> {
+    ) -> Answer<'_, Vec<(Token, Vec<u8>)>> {
         Box::pin(async move {
             let walk =
                 move |shard: Rc<Shard>| async move { shard.partitions_from_here(table, after, up_to, limit).await };
@@ -694,7 +678,7 @@ impl Store {
     ///
     /// # Cancellation
     /// What has begun is flushed all the same.
-    pub fn flush(&self) -> BoxFuture<'_, Result<()>> {
+    pub fn flush(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.call(ShardId(0), |shard| async move { shard.node().flush_all().await })
                 .await?
@@ -727,7 +711,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn compactions(&self) -> BoxFuture<'_, Result<Vec<ShardCompactions>>> {
+    pub fn compactions(&self) -> Answer<'_, Vec<ShardCompactions>> {
         Box::pin(async move {
             let mut all = Vec::new();
             for shard in 0..self.inner.shards {
@@ -745,7 +729,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn disk_usage(&self) -> BoxFuture<'_, Result<Vec<TableUsage>>> {
+    pub fn disk_usage(&self) -> Answer<'_, Vec<TableUsage>> {
         Box::pin(async move {
             let mut all = Vec::new();
             for shard in 0..self.inner.shards {
@@ -766,7 +750,7 @@ impl Store {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn statistics(&self) -> BoxFuture<'_, Result<Vec<ShardStatistics>>> {
+    pub fn statistics(&self) -> Answer<'_, Vec<ShardStatistics>> {
         Box::pin(async move {
             let mut all = Vec::new();
             for shard in 0..self.inner.shards {
@@ -813,7 +797,7 @@ impl Store {
     ///
     /// # Cancellation
     /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
-    pub fn close(&self) -> BoxFuture<'_, Result<()>> {
+    pub fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move { self.inner.shut(true).await })
     }
 

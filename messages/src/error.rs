@@ -1,12 +1,16 @@
 //! What can go wrong in a call of this crate, told apart by what the caller can do about it.
 
 use crate::MessageId;
+use futures_util::future::BoxFuture;
 use std::fmt;
 
 /// The result of the calls of this crate.
 ///
 /// Its error is an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a call from outside the shards gives, as [`engine::Answer`].
+pub type Answer<'a, T> = BoxFuture<'a, Result<T>>;
 
 /// What went wrong.
 ///

@@ -9,8 +9,7 @@
 //! - Sends of a followed channel have a place in the order from their ids on ([`Home::begin_send`](crate::home::Home::begin_send)), and are
 //!   told in it, however their writes end. Who joins waits for those that are under way without a place.
 
-use crate::{Bucket, History, Message, MessageId, Messages, Result, local::Local};
-use futures_util::future::BoxFuture;
+use crate::{Answer, Bucket, History, Message, MessageId, Messages, Result, local::Local};
 use parking_lot::Mutex;
 use runtime::TaskClass;
 use std::{
@@ -311,7 +310,8 @@ impl Subscription {
     ///
     /// # Cancellation
     /// Dropped, nothing is lost: the next call gives what this one would have given.
-    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>>> {
+    #[allow(clippy::should_implement_trait, reason = "it is asynchronous, and may fail")]
+    pub fn next(&mut self) -> Answer<'_, Option<Event>> {
         Box::pin(async move {
             loop {
                 if let Some(event) = self.ready.pop_front() {

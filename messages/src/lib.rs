@@ -36,7 +36,7 @@ pub use admit::TableRole;
 pub use around::{Around, BucketCount};
 pub use bucket::{Bucket, Window};
 pub use bulk::{Import, Imported};
-pub use error::{Error, Result};
+pub use error::{Answer, Error, Result};
 pub use feed::{Event, Sent, Subscription};
 pub use history::{History, HistoryPage, Message, OneMessage};
 pub use import_ids::{IMPORT_WORKERS, IMPORTS_PER_MILLISECOND, ImportIds, OrderScan, import_id};

@@ -1,12 +1,11 @@
 //! The messages of a store, from any thread and any async runtime.
 
 use crate::{
-    Around, BucketCount, Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind, OneMessage,
-    Result, Subscription, TableRole, Window, Windows, local,
+    Answer, Around, BucketCount, Epoch, Error, History, HistoryPage, Import, Imported, Local, MessageId, NameKind,
+    OneMessage, Result, Subscription, TableRole, Window, Windows, local,
     tables::{self, Tables},
 };
 use engine::{Config, Shard, Store};
-use futures_util::future::BoxFuture;
 use model::{Schema, TableId};
 use runtime::ShardId;
 use std::{future::Future, rc::Rc, sync::Arc};
@@ -80,7 +79,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// Dropped, it leaves the store as a crash would: nothing is lost.
-    pub fn open(config: Config) -> BoxFuture<'static, Result<Messages>> {
+    pub fn open(config: Config) -> Answer<'static, Messages> {
         Box::pin(async move { Self::open_with(config, Options::default()).await })
     }
 
@@ -92,7 +91,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As [`open`](Self::open).
-    pub fn open_with(config: Config, options: Options) -> BoxFuture<'static, Result<Messages>> {
+    pub fn open_with(config: Config, options: Options) -> Answer<'static, Messages> {
         Box::pin(async move {
             let store = Store::open(config).await?;
             match Self::over(store.clone(), options).await {
@@ -114,7 +113,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// Some of the tables may have been made; the next call makes the others.
-    pub fn over(store: Store, options: Options) -> BoxFuture<'static, Result<Messages>> {
+    pub fn over(store: Store, options: Options) -> Answer<'static, Messages> {
         Box::pin(async move {
             let epoch = fixed_epoch(&store, options.epoch_ms).await?;
             let window = fixed_window(&store, options.window).await?;
@@ -141,7 +140,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// The store stays half closed. Call it again, and it goes on from there; or drop the store.
-    pub fn close(&self) -> BoxFuture<'_, Result<()>> {
+    pub fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move { Ok(self.store.close().await?) })
     }
 
@@ -212,16 +211,11 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn send<C: Into<String>>(
-        &self,
-        channel: i64,
-        author: i64,
-        content: C,
-    ) -> BoxFuture<'static, Result<MessageId>> {
+    pub fn send<C: Into<String>>(&self, channel: i64, author: i64, content: C) -> Answer<'static, MessageId> {
         self.send_text(channel, author, content.into())
     }
 
-    fn send_text(&self, channel: i64, author: i64, content: String) -> BoxFuture<'static, Result<MessageId>> {
+    fn send_text(&self, channel: i64, author: i64, content: String) -> Answer<'static, MessageId> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send(channel, author, content).await
         }))
@@ -240,17 +234,11 @@ impl Messages {
         author: i64,
         nonce: N,
         content: C,
-    ) -> BoxFuture<'static, Result<MessageId>> {
+    ) -> Answer<'static, MessageId> {
         self.send_once_text(channel, author, nonce.into(), content.into())
     }
 
-    fn send_once_text(
-        &self,
-        channel: i64,
-        author: i64,
-        nonce: String,
-        content: String,
-    ) -> BoxFuture<'static, Result<MessageId>> {
+    fn send_once_text(&self, channel: i64, author: i64, nonce: String, content: String) -> Answer<'static, MessageId> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send_once(channel, author, nonce, content).await
         }))
@@ -263,7 +251,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn send_many(&self, channel: i64, messages: Vec<(i64, String)>) -> BoxFuture<'static, Result<Vec<MessageId>>> {
+    pub fn send_many(&self, channel: i64, messages: Vec<(i64, String)>) -> Answer<'static, Vec<MessageId>> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.send_many(channel, messages).await
         }))
@@ -282,17 +270,11 @@ impl Messages {
         id: MessageId,
         author: Option<i64>,
         content: C,
-    ) -> BoxFuture<'static, Result<()>> {
+    ) -> Answer<'static, ()> {
         self.edit_text(channel, id, author, content.into())
     }
 
-    fn edit_text(
-        &self,
-        channel: i64,
-        id: MessageId,
-        author: Option<i64>,
-        content: String,
-    ) -> BoxFuture<'static, Result<()>> {
+    fn edit_text(&self, channel: i64, id: MessageId, author: Option<i64>, content: String) -> Answer<'static, ()> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.edit(channel, id, author, content).await
         }))
@@ -305,7 +287,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete(&self, channel: i64, id: MessageId, author: Option<i64>) -> BoxFuture<'static, Result<()>> {
+    pub fn delete(&self, channel: i64, id: MessageId, author: Option<i64>) -> Answer<'static, ()> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete(channel, id, author).await
         }))
@@ -318,7 +300,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn history(&self, channel: i64, history: History) -> BoxFuture<'static, Result<HistoryPage>> {
+    pub fn history(&self, channel: i64, history: History) -> Answer<'static, HistoryPage> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.history(channel, history).await
         }))
@@ -331,7 +313,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn around(&self, channel: i64, id: MessageId, limit: usize) -> BoxFuture<'static, Result<Around>> {
+    pub fn around(&self, channel: i64, id: MessageId, limit: usize) -> Answer<'static, Around> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.around(channel, id, limit).await
         }))
@@ -344,7 +326,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn bucket_counts(&self, channel: i64) -> BoxFuture<'static, Result<Vec<BucketCount>>> {
+    pub fn bucket_counts(&self, channel: i64) -> Answer<'static, Vec<BucketCount>> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.bucket_counts(channel).await
         }))
@@ -358,7 +340,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn subscribe(&self, channel: i64, after: Option<MessageId>) -> BoxFuture<'_, Result<Subscription>> {
+    pub fn subscribe(&self, channel: i64, after: Option<MessageId>) -> Answer<'_, Subscription> {
         Box::pin(async move {
             let join = move |home: Local| async move { home.join_feed(channel, after).await };
             let joined = self.call(self.home_of(channel), join).await?;
@@ -373,7 +355,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn get(&self, channel: i64, id: MessageId) -> BoxFuture<'static, Result<Option<OneMessage>>> {
+    pub fn get(&self, channel: i64, id: MessageId) -> Answer<'static, Option<OneMessage>> {
         Box::pin(self.call(
             self.home_of(channel),
             move |home| async move { home.get(channel, id).await },
@@ -387,12 +369,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete_many(
-        &self,
-        channel: i64,
-        ids: Vec<MessageId>,
-        author: Option<i64>,
-    ) -> BoxFuture<'static, Result<u64>> {
+    pub fn delete_many(&self, channel: i64, ids: Vec<MessageId>, author: Option<i64>) -> Answer<'static, u64> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_many(channel, ids, author).await
         }))
@@ -410,7 +387,7 @@ impl Messages {
         channel: i64,
         after: Option<MessageId>,
         before: Option<MessageId>,
-    ) -> BoxFuture<'static, Result<()>> {
+    ) -> Answer<'static, ()> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_between(channel, after, before).await
         }))
@@ -423,7 +400,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete_channel(&self, channel: i64) -> BoxFuture<'static, Result<()>> {
+    pub fn delete_channel(&self, channel: i64) -> Answer<'static, ()> {
         Box::pin(self.delete_between(channel, None, None))
     }
 
@@ -434,7 +411,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn delete_bucket(&self, channel: i64, of: MessageId) -> BoxFuture<'static, Result<()>> {
+    pub fn delete_bucket(&self, channel: i64, of: MessageId) -> Answer<'static, ()> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.delete_bucket(channel, of).await
         }))
@@ -447,7 +424,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn set_window(&self, channel: i64, window: Window, from_unix_ms: i64) -> BoxFuture<'static, Result<()>> {
+    pub fn set_window(&self, channel: i64, window: Window, from_unix_ms: i64) -> Answer<'static, ()> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.set_window(channel, window, from_unix_ms).await
         }))
@@ -460,7 +437,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> BoxFuture<'static, Result<i64>> {
+    pub fn window_border(&self, channel: i64, from_unix_ms: i64) -> Answer<'static, i64> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.window_border(channel, from_unix_ms).await
         }))
@@ -473,7 +450,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn windows(&self, channel: i64) -> BoxFuture<'static, Result<Windows>> {
+    pub fn windows(&self, channel: i64) -> Answer<'static, Windows> {
         Box::pin(self.call(
             self.home_of(channel),
             move |home| async move { home.windows(channel).await },
@@ -487,7 +464,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn import(&self, channel: i64, messages: Vec<Import>) -> BoxFuture<'static, Result<Imported>> {
+    pub fn import(&self, channel: i64, messages: Vec<Import>) -> Answer<'static, Imported> {
         Box::pin(self.call(self.home_of(channel), move |home| async move {
             home.import(channel, messages).await
         }))
@@ -500,7 +477,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn channel<N: Into<String>>(&self, name: N) -> BoxFuture<'static, Result<i64>> {
+    pub fn channel<N: Into<String>>(&self, name: N) -> Answer<'static, i64> {
         self.intern(NameKind::Channel, name.into())
     }
 
@@ -511,7 +488,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn author<N: Into<String>>(&self, name: N) -> BoxFuture<'static, Result<i64>> {
+    pub fn author<N: Into<String>>(&self, name: N) -> Answer<'static, i64> {
         self.intern(NameKind::Author, name.into())
     }
 
@@ -522,7 +499,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn intern(&self, kind: NameKind, name: String) -> BoxFuture<'static, Result<i64>> {
+    pub fn intern(&self, kind: NameKind, name: String) -> Answer<'static, i64> {
         let to = self.store.shard_of(name.as_bytes());
         Box::pin(self.call(to, move |local| async move { local.intern(kind, &name).await }))
     }
@@ -534,7 +511,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn find(&self, kind: NameKind, name: String) -> BoxFuture<'static, Result<Option<i64>>> {
+    pub fn find(&self, kind: NameKind, name: String) -> Answer<'static, Option<i64>> {
         let to = self.store.shard_of(name.as_bytes());
         Box::pin(self.call(to, move |local| async move { local.find(kind, &name).await }))
     }
@@ -546,7 +523,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// As there.
-    pub fn name(&self, kind: NameKind, id: i64) -> BoxFuture<'static, Result<Option<String>>> {
+    pub fn name(&self, kind: NameKind, id: i64) -> Answer<'static, Option<String>> {
         let to = self.store.shard_of(&tables::name_key(kind, id));
         Box::pin(self.call(to, move |local| async move { local.name(kind, id).await }))
     }
@@ -558,7 +535,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> BoxFuture<'_, Result<Vec<i64>>> {
+    pub fn channels(&self, shard: ShardId, after: Option<i64>, limit: usize) -> Answer<'_, Vec<i64>> {
         Box::pin(async move {
             let keys = self
                 .store
@@ -590,7 +567,7 @@ impl Messages {
     ///
     /// # Cancellation
     /// Changes nothing.
-    pub fn summary(&self, channel: i64) -> BoxFuture<'_, Result<ChannelSummary>> {
+    pub fn summary(&self, channel: i64) -> Answer<'_, ChannelSummary> {
         Box::pin(async move {
             let summary = move |home: Local| async move {
                 let mut summary = ChannelSummary {
