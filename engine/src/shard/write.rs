@@ -14,9 +14,9 @@ use crate::config::SyncMode;
 use crate::error::{Error, Result};
 use commitlog::{AppendError, LogPosition};
 use model::{KEY_BYTES_MAX, Mutation, MutationRef, TableId};
-use runtime::Break;
 use runtime::sync::Pass;
 use runtime::time::Instant;
+use runtime::{Break, ShardId};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -117,6 +117,42 @@ impl Shard {
             move |shard| async move { shard.apply_all_here(&mutations).await },
         )
         .await?
+    }
+
+    /// Writes mutations of the shard `owner`, each on its own, and gives what became of each, in their order: one message to the owner and
+    /// one back for all.
+    ///
+    /// # Cancellation
+    /// As of [`apply`](Self::apply), for each of them.
+    pub async fn apply_each(self: &Rc<Self>, owner: ShardId, mutations: Vec<Mutation>) -> Vec<Result<()>> {
+        let count = mutations.len();
+        let apply = move |shard: Rc<Shard>| async move { shard.apply_each_here(mutations).await };
+        match owner == self.id {
+            true => apply(Rc::clone(self)).await,
+            false => crate::store::on_shard(owner, apply)
+                .await
+                .unwrap_or_else(|error| vec![Err(error); count]),
+        }
+    }
+
+    async fn apply_each_here(self: Rc<Self>, mutations: Vec<Mutation>) -> Vec<Result<()>> {
+        let started = Instant::now();
+        let mut begun = Vec::with_capacity(mutations.len());
+        for mutation in &mutations {
+            begun.push(self.begin(mutation, self.config.admission_timeout).await);
+            runtime::breathe().await;
+        }
+        let mut written = Vec::with_capacity(begun.len());
+        for begun in begun {
+            let ended = match begun {
+                Ok(Some(wait)) => wait.await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            self.write_us.borrow_mut().add(micros(started.elapsed()));
+            written.push(ended);
+        }
+        written
     }
 
     pub(crate) async fn apply_all_here(self: &Rc<Self>, mutations: &[Mutation]) -> Result<()> {

@@ -61,7 +61,7 @@ pub fn run(args: cli::BenchDeleted, format: Format) -> Done {
         for &(name, state) in states {
             let mut times: [Vec<f64>; 3] = Default::default();
             for round in 0..args.rounds {
-                let channel = messages.channel(&format!("{name}-{round}")).await?;
+                let channel = messages.channel(format!("{name}-{round}")).await?;
                 let pages = measure(&messages, channel, state, LATER * (round + 1), &args).await?;
                 for (of, page) in times.iter_mut().zip(&pages) {
                     of.push(page.us);

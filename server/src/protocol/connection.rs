@@ -11,10 +11,10 @@
 use super::local::Local;
 use super::session::{Session, Write};
 use cql::frame::{Frames, Reply, Step};
-use runtime::TaskClass;
 use runtime::net::{Accepted, Stream};
 use runtime::sync::{Notify, Semaphore};
 use runtime::time::Instant;
+use runtime::{ShardId, TaskClass};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -214,8 +214,8 @@ impl Connection {
         of_shard.set(of_shard.get() + bytes);
     }
 
-    /// A request is answered.
-    fn end(&self, connections: &Connections, mut answer: Vec<u8>) {
+    /// So many requests are answered.
+    fn end(&self, connections: &Connections, mut answer: Vec<u8>, count: usize) {
         // A long one that is alone is sent from where it lies.
         let is_long = answer.len() > SENT_IN_PLACE;
         self.put_with(connections, |waiting| match waiting.is_empty() && is_long {
@@ -224,7 +224,7 @@ impl Connection {
         });
         self.outbox.filled.notify_all();
         connections.give_back(answer);
-        self.requests.set(self.requests.get() - 1);
+        self.requests.set(self.requests.get() - count);
         self.idle.notify_all();
     }
 
@@ -387,6 +387,12 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
     let mut frames = Frames::of_requests(limits.frame_bytes);
     let mut received: Vec<u8> = Vec::new();
     let mut large = None;
+    let mut requests = Requests {
+        session,
+        connection,
+        connections,
+        away: BTreeMap::new(),
+    };
     let accepted = Instant::now();
     // When the frame began of which a part has come: a byte now and then does not keep it alive.
     let (mut has_part, mut begun) = (false, accepted);
@@ -398,10 +404,11 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
             // Each is a few microseconds of work, and a read may bring thousands.
             runtime::breathe().await;
             while connection.is_busy(connections, limits) && !connections.draining.get() && !connection.broken.get() {
+                requests.send();
                 connection.idle.notified().await;
             }
             if connections.draining.get() || connection.broken.get() {
-                return;
+                return requests.send();
             }
             let step = frames.next(&received[used..]);
             let start = used;
@@ -411,18 +418,19 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
                 Step::Skip(_) => {}
                 Step::Frame { header, body } => {
                     let body = &received[start + body.start..start + body.end];
-                    begin(session, connection, connections, header, body, limits.frame_bytes);
+                    requests.begin(header, body, limits.frame_bytes);
                 }
                 Step::Refused { stream, error, .. } => {
                     let mut answer = Vec::new();
                     Reply::to(stream).refuse(&mut answer, &error);
                     connection.put(connections, &answer);
                     if error.is_fatal() {
-                        return;
+                        return requests.send();
                     }
                 }
             }
         }
+        requests.send();
         received.drain(..used);
         if received.is_empty() {
             large = None;
@@ -469,40 +477,65 @@ async fn read(session: &Rc<Session>, connection: &Rc<Connection>, connections: &
     }
 }
 
-/// Begins a request.
-fn begin(
-    session: &Rc<Session>,
-    connection: &Rc<Connection>,
-    connections: &Rc<Connections>,
-    header: cql::frame::Header,
-    body: &[u8],
-    limit: usize,
-) {
-    connection.requests.set(connection.requests.get() + 1);
-    let (session, connection, connections) = (Rc::clone(session), Rc::clone(connection), Rc::clone(connections));
-    if let Some(write) = session.begin_write(&header, body) {
-        if write.is_logged() {
-            return connection.outbox.expect(write);
+/// Begins the requests of a connection.
+struct Requests<'a> {
+    session: &'a Rc<Session>,
+    connection: &'a Rc<Connection>,
+    connections: &'a Rc<Connections>,
+    /// Writes that other shards have to apply: those that came together [go there](Self::send) together.
+    away: BTreeMap<ShardId, Vec<Write>>,
+}
+
+impl Requests<'_> {
+    /// Begins one. Its body may have `limit` bytes once it is unpacked.
+    fn begin(&mut self, header: cql::frame::Header, body: &[u8], limit: usize) {
+        let (session, connection, connections) = (
+            Rc::clone(self.session),
+            Rc::clone(self.connection),
+            Rc::clone(self.connections),
+        );
+        connection.requests.set(connection.requests.get() + 1);
+        if let Some(write) = session.begin_write(&header, body) {
+            if write.is_logged() {
+                return connection.outbox.expect(write);
+            }
+            if let Some(owner) = session.other_owner(&write) {
+                return self.away.entry(owner).or_default().push(write);
+            }
+            let write = async move {
+                let mut answer = connections.buffer();
+                session.end_write(write, &mut answer).await;
+                connection.end(&connections, answer, 1);
+            };
+            return drop(runtime::spawn(TaskClass::Request, "a write", write));
         }
-        let write = async move {
+        let body = body.to_vec();
+        let mut request: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
             let mut answer = connections.buffer();
-            session.end_write(write, &mut answer).await;
-            connection.end(&connections, answer);
-        };
-        return drop(runtime::spawn(TaskClass::Request, "a write", write));
+            session.answer(&header, &body, limit, &mut answer).await;
+            connection.end(&connections, answer, 1);
+        });
+        // What is answered from memory ends here. Anything else is polled again by its own task, and told to that one when it can go on.
+        if request
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            drop(runtime::spawn(TaskClass::Request, "a request", request));
+        }
     }
-    let body = body.to_vec();
-    let mut request: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
-        let mut answer = connections.buffer();
-        session.answer(&header, &body, limit, &mut answer).await;
-        connection.end(&connections, answer);
-    });
-    // What is answered from memory ends here. Anything else is polled again by its own task, and told to that one when it can go on.
-    if request
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_pending()
-    {
-        drop(runtime::spawn(TaskClass::Request, "a request", request));
+
+    /// Sends writes to their shards.
+    fn send(&mut self) {
+        while let Some((owner, writes)) = self.away.pop_first() {
+            let session = Rc::clone(self.session);
+            let (connection, connections) = (Rc::clone(self.connection), Rc::clone(self.connections));
+            let send = async move {
+                let (mut answers, count) = (connections.buffer(), writes.len());
+                session.end_writes_of(owner, writes, &mut answers).await;
+                connection.end(&connections, answers, count);
+            };
+            drop(runtime::spawn(TaskClass::Request, "writes of another shard", send));
+        }
     }
 }

@@ -22,7 +22,7 @@ use cql::language::{Environment, Execution, Marker, Statement as Checked, ddl};
 use engine::Applying;
 use futures_util::future::LocalBoxFuture;
 use model::{CqlType, Mutation};
-use runtime::Break;
+use runtime::{Break, ShardId};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -211,12 +211,40 @@ impl Session {
 
     /// Waits until what [`begin_write`](Self::begin_write) has begun is applied, and appends the answer to `out`.
     pub async fn end_write(&self, write: Write, out: &mut Vec<u8>) {
-        let (stream, consistency) = (write.stream, write.consistency);
+        if let Some(owner) = self.other_owner(&write) {
+            return self.end_writes_of(owner, vec![write], out).await;
+        }
         let written = match write.state {
             WriteState::Made(mutation) => modify::apply_one(&self.local, mutation).await,
             WriteState::Logged(applying) => modify::logged(applying.await),
         };
-        self.answer_write(stream, consistency, written, out);
+        self.answer_write(write.stream, write.consistency, written, out);
+    }
+
+    /// The shard that has to apply a write, if it is another one.
+    pub(super) fn other_owner(&self, write: &Write) -> Option<ShardId> {
+        let WriteState::Made(mutation) = &write.state else {
+            return None;
+        };
+        let owner = self.local.shard.owner(mutation.as_ref().token());
+        (owner != self.local.shard.id()).then_some(owner)
+    }
+
+    /// As [`end_write`](Self::end_write), for writes that [another shard](Self::other_owner) has to apply.
+    pub(super) async fn end_writes_of(&self, owner: ShardId, writes: Vec<Write>, out: &mut Vec<u8>) {
+        let (mut mutations, mut answers) = (Vec::with_capacity(writes.len()), Vec::with_capacity(writes.len()));
+        for write in writes {
+            let WriteState::Made(mutation) = write.state else {
+                unreachable!("what is in a log is of this shard");
+            };
+            self.local.hop(owner);
+            mutations.push(mutation);
+            answers.push((write.stream, write.consistency));
+        }
+        let written = self.local.shard.apply_each(owner, mutations).await;
+        for ((stream, consistency), written) in answers.into_iter().zip(written) {
+            self.answer_write(stream, consistency, modify::logged(written), out);
+        }
     }
 
     fn answer_write(&self, stream: i16, consistency: Consistency, written: Done<()>, out: &mut Vec<u8>) {
