@@ -1,8 +1,10 @@
 //! A connection with its socket: bytes to requests, answers to bytes.
 //!
-//! 1. The reader takes frames from what has come, and begins a task for each request; it stops while too many are under way, or while
-//!    answers wait that the client does not take.
-//! 2. Answers go to the [`Outbox`] in the order in which they are ready; the writer sends what has gathered there with one write.
+//! 1. The reader takes frames from what has come, and begins their [`Requests`]: a plain write is in the log then, what memory answers is
+//!    answered, writes for another shard go there together, and anything else gets a task. It stops while too many are under way, or
+//!    while answers wait that the client does not take.
+//! 2. Answers go to the [`Outbox`] in the order in which they are ready; the writer answers the writes that are applied, and sends what has
+//!    gathered there with one write.
 //! 3. [`Deadline`]s are looked at once a second for all connections of the shard: whoever is late is shut down, which ends its reader.
 //!
 //! A client that sends half a frame holds the memory of that half, until its deadline; frames above [`LARGE_FRAME`] share a budget of

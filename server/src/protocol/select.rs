@@ -1,7 +1,7 @@
 //! `SELECT`: partition after partition, slice after slice, until the page is full.
 //!
 //! [`walk`] goes through the rows and gives them to a [`Taker`]: one that writes a page, one that counts, one that keeps rows to be
-//! sorted. A page ends when a row comes that has no room any more; so the last one knows that it is the last.
+//! merged. A page ends when a row comes that has no room any more; so the last one knows that it is the last.
 
 use super::fail::{Doing, Done, Failure};
 use super::local::Local;
@@ -12,7 +12,8 @@ use engine::Read;
 use model::{Direction, RowRef, Schema, Slice};
 use runtime::time::Instant;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 const READ_ROWS: usize = 1000;
 /// Bytes of rows that are sorted together at most.
 const SORTED_BYTES_MAX: usize = 64 << 20;
+/// Of rows that are sorted together so many bytes lie in one piece, about.
+const RUN_BYTES: usize = 256 << 10;
 /// Rows between two looks at the clock.
 const ROWS_PER_BREATH: usize = 16;
 
@@ -82,7 +85,7 @@ pub(super) async fn execute(
         let mut keep = Keep::default();
         walk(local, query, &source, None, &mut keep, &mut met).await?;
         let mut rows = reply.rows(out, metadata, wanted.skip_metadata);
-        keep.write(query, &mut rows)?;
+        Box::pin(keep.write(query, &mut rows)).await?;
         met.rows = rows.rows();
         rows.finish(None);
         return Ok(met);
@@ -215,19 +218,30 @@ impl Count<'_> {
     }
 }
 
-/// Keeps rows of several partitions, to be sorted together.
+/// Keeps rows of several partitions, to be merged. Those of each come in order.
 #[derive(Default)]
 struct Keep {
-    rows: Vec<Kept>,
+    runs: Vec<Run>,
     bytes: usize,
 }
 
-/// A row, its key, and what stands beside it.
-struct Kept {
+/// Rows of one partition, in few allocations, none of them large: to move or to free much at once would keep the shard.
+struct Run {
     key: Vec<u8>,
-    clustering: Vec<u8>,
-    row: Vec<u8>,
     statics: Vec<u8>,
+    /// Clustering key and cells of each row, one after the other.
+    bytes: Vec<u8>,
+    /// Where these end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Run {
+    /// The clustering key and the cells of a row.
+    fn row(&self, at: usize) -> Option<(&[u8], RowRef<'_>)> {
+        let &(key_end, end) = self.ends.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        Some((&self.bytes[start..key_end], RowRef::trusted(&self.bytes[key_end..end])))
+    }
 }
 
 impl Taker for Keep {
@@ -245,38 +259,97 @@ impl Taker for Keep {
     }
 
     fn give(&mut self, row: &RowView<'_>, key: &[u8], clustering: &[u8]) -> Done<()> {
-        self.bytes += key.len() + clustering.len() + row.row.bytes().len() + row.statics.bytes().len() + 128;
-        self.rows.push(Kept {
-            key: key.to_vec(),
-            clustering: clustering.to_vec(),
-            row: row.row.bytes().to_vec(),
-            statics: row.statics.bytes().to_vec(),
-        });
+        let begun = self
+            .runs
+            .last()
+            .filter(|run| run.key == key && run.bytes.len() < RUN_BYTES);
+        if begun.is_none() {
+            let statics = row.statics.bytes().to_vec();
+            self.bytes += key.len() + statics.len() + size_of::<Run>();
+            self.runs.push(Run {
+                key: key.to_vec(),
+                statics,
+                bytes: Vec::new(),
+                ends: Vec::new(),
+            });
+        }
+        let run = self.runs.last_mut().expect("there is one now");
+        let before = run.bytes.len();
+        run.bytes.extend_from_slice(clustering);
+        let key_end = run.bytes.len();
+        run.bytes.extend_from_slice(row.row.bytes());
+        run.ends.push((key_end, run.bytes.len()));
+        self.bytes += run.bytes.len() - before + size_of::<(usize, usize)>();
         Ok(())
     }
 }
 
+/// The first row of a run that was not written yet. The greatest is written next.
+struct Head<'k> {
+    direction: Direction,
+    clustering: &'k [u8],
+    run: usize,
+    at: usize,
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = self.direction.compare(self.clustering, other.clustering);
+        // Rows of equal keys come in the order of their partitions.
+        order.then(self.run.cmp(&other.run)).reverse()
+    }
+}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Head<'_> {}
+
 impl Keep {
-    fn write(mut self, query: &Query<'_>, out: &mut RowsWriter<'_>) -> Done<()> {
+    async fn write(self, query: &Query<'_>, out: &mut RowsWriter<'_>) -> Done<()> {
         let table = &query.select.table;
         let direction = direction_of(query);
-        // Stable: rows of equal keys come in the order of their partitions.
-        self.rows
-            .sort_by(|a, b| direction.compare(&a.clustering, &b.clustering));
+        let head = |run: usize, at: usize| {
+            self.runs[run].row(at).map(|(clustering, _)| Head {
+                direction,
+                clustering,
+                run,
+                at,
+            })
+        };
+        let mut heads: BinaryHeap<Head<'_>> = (0..self.runs.len()).filter_map(|run| head(run, 0)).collect();
         let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
-        for kept in self.rows.iter().take(limit) {
+        let mut written = 0;
+        while written < limit
+            && let Some(Head { run, at, .. }) = heads.pop()
+        {
+            heads.extend(head(run, at + 1));
+            let run = &self.runs[run];
+            let (clustering, row) = run.row(at).expect("its head was there");
             let parts = table
-                .split_partition_key(&kept.key)
+                .split_partition_key(&run.key)
                 .map_err(cql::language::Error::from)?;
-            let row = RowRef::trusted(&kept.row);
-            let clustering = values_of(table, &kept.clustering, row)?;
+            let clustering = values_of(table, clustering, row)?;
             let view = RowView {
                 key: &parts,
                 clustering: &clustering,
                 row,
-                statics: RowRef::trusted(&kept.statics),
+                statics: RowRef::trusted(&run.statics),
             };
             put_row(query, &view, out)?;
+            written += 1;
+            if written % ROWS_PER_BREATH == 0 {
+                runtime::breathe().await;
+            }
         }
         Ok(())
     }

@@ -23,8 +23,9 @@
 //! A statement without answer prepares others, and must succeed. `$KS` is the keyspace. Lines before a statement that begin with `@`:
 //! - `@page N`: rows of a page. `@timestamp N`: the client's. `@consistency X`, `@serial X`.
 //! - `@query`, `@prepared`: only so. `@wait S`: seconds before it.
+//! - `@compact TABLE`: flushes and compacts all of a table before it, and waits for the end.
 //! - `@times N`: sent N times at once; the answers are counted, `=> 2 times …`, sorted.
-//! - `@again`: it is asked again when the server was killed and started again.
+//! - `@again`: it is asked again when the server was killed and started again. `@after`: it is asked only then.
 //! - `@frame KIND`: the statements up to `@send` go in one `BATCH` frame; the answer stands behind `@send`.
 
 use crate::run::Wrong;
@@ -53,8 +54,12 @@ pub struct Case {
     pub serial: Option<String>,
     pub only: Option<crate::run::Mode>,
     pub wait: Option<Duration>,
+    /// The table that is compacted before it.
+    pub compact: Option<String>,
     pub times: Option<usize>,
     pub again: bool,
+    /// Not before the restart.
+    pub after: bool,
     /// The lines of the answer; none: it prepares others.
     pub answer: Vec<String>,
 }
@@ -136,8 +141,10 @@ impl File {
                     "query" => case.only = Some(crate::run::Mode::Query),
                     "prepared" => case.only = Some(crate::run::Mode::Prepared),
                     "wait" => case.wait = Some(Duration::from_secs_f64(argument.parse().unwrap())),
+                    "compact" => case.compact = Some(argument.to_owned()),
                     "times" => case.times = Some(argument.parse().unwrap()),
                     "again" => case.again = true,
+                    "after" => (case.again, case.after) = (true, true),
                     "frame" => case.frame = Some(argument.to_owned()),
                     "send" => {
                         case.line = at + 1;

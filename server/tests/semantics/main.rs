@@ -79,10 +79,10 @@ async fn run_all(node: &Node, files: &[Arc<File>], again: bool) -> Vec<Wrong> {
     let mut tasks = Vec::new();
     for file in files.iter().filter(|file| !again || file.has_again()) {
         for mode in [Mode::Query, Mode::Prepared] {
-            let (file, permits, address) = (Arc::clone(file), Arc::clone(&permits), node.address());
+            let (file, permits, place) = (Arc::clone(file), Arc::clone(&permits), node.place());
             tasks.push(tokio::spawn(async move {
                 let _permit = permits.acquire().await.unwrap();
-                let mut runner = Runner::connect(address, &file, mode, again).await;
+                let mut runner = Runner::connect(place, &file, mode, again).await;
                 runner.run(&file).await
             }));
         }

@@ -3,6 +3,7 @@
 use crate::common::{PROGRAM, folder, scrollback, text};
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -52,8 +53,9 @@ impl Node {
         node
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, and where its store is.
+    pub fn place(&self) -> (SocketAddr, PathBuf) {
+        (self.address, self.data.as_ref().unwrap().path().to_owned())
     }
 
     pub fn flush(&self) {
@@ -72,6 +74,12 @@ impl Node {
         let _ended_already = self.child.kill();
         self.child.wait().unwrap();
     }
+}
+
+/// Compacts a table of the running store there.
+pub fn compact(data: &Path, table: &str) {
+    let output = scrollback(["compact", "--data", text(data), "--table", table, "--wait"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Drop for Node {

@@ -1,6 +1,7 @@
 //! Asking, and comparing what is answered.
 
 use crate::file::{Case, File, Statement as Asked};
+use crate::node;
 use crate::text::{self, Bound};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
@@ -70,6 +71,8 @@ struct Answer {
 
 pub struct Runner {
     session: Arc<Session>,
+    /// The directory of the server's store.
+    data: PathBuf,
     keyspace: String,
     mode: Mode,
     again: bool,
@@ -77,7 +80,7 @@ pub struct Runner {
 
 impl Runner {
     /// A session with a keyspace for a file; it is new, unless this is the second run.
-    pub async fn connect(address: SocketAddr, file: &File, mode: Mode, again: bool) -> Runner {
+    pub async fn connect((address, data): (SocketAddr, PathBuf), file: &File, mode: Mode, again: bool) -> Runner {
         let profile = ExecutionProfile::builder()
             .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
             .request_timeout(Some(Duration::from_secs(20)))
@@ -102,6 +105,7 @@ impl Runner {
         session.use_keyspace(&keyspace, false).await.unwrap();
         Runner {
             session: Arc::new(session),
+            data,
             keyspace,
             mode,
             again,
@@ -111,11 +115,17 @@ impl Runner {
     pub async fn run(&mut self, file: &File) -> Vec<Wrong> {
         let mut wrong = Vec::new();
         for case in &file.cases {
-            if case.only.is_some_and(|only| only != self.mode) || (self.again && !case.again) {
+            let is_now = if self.again { case.again } else { !case.after };
+            if !is_now || case.only.is_some_and(|only| only != self.mode) {
                 continue;
             }
             if let Some(wait) = case.wait {
                 tokio::time::sleep(wait).await;
+            }
+            if let Some(table) = &case.compact {
+                let (data, table) = (self.data.clone(), format!("{}.{table}", self.keyspace));
+                let compacted = tokio::task::spawn_blocking(move || node::compact(&data, &table));
+                compacted.await.unwrap();
             }
             let answer = self.ask(case).await;
             if !is_as_expected(&case.answer, &answer, &self.keyspace) {
