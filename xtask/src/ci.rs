@@ -2,7 +2,7 @@
 //!
 //! What is compiled, and how often: everything in the `checked` profile, so that macros and build scripts are built once. The lints and the
 //! documentation share the metadata of libraries. The tests have the deliberate breaks compiled in (and off), which is how this very
-//! program was built: they share its libraries.
+//! program was built: with the same features ([`FEATURES`]), they share its libraries.
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::clock::Stopwatch;
+use crate::workspace::FEATURES;
 use crate::{arrows, workspace};
 
 /// What a stage counted; a check that is no `#[test]` counts as one.
@@ -59,7 +60,7 @@ const STAGES: &[Stage] = &[
             "--profile",
             "checked",
             "--features",
-            "xtask/breaks",
+            FEATURES,
             "--",
             "-D",
             "warnings",
@@ -234,14 +235,7 @@ const EXAMPLES: [&str; 4] = ["bot", "threads", "tokio", "websocket"];
 /// work on this machine prints a line with [`SKIPPED`], and counts as ignored.
 fn tests() -> Result<Counts, Failed> {
     // Those that `tests/examples.rs` starts; to link each of the others takes half a minute and shows nothing more.
-    let mut examples = vec![
-        "build",
-        "--workspace",
-        "--profile",
-        "checked",
-        "--features",
-        "xtask/breaks",
-    ];
+    let mut examples = vec!["build", "--workspace", "--profile", "checked", "--features", FEATURES];
     examples.extend(EXAMPLES.iter().flat_map(|name| ["--example", name]));
     cargo(&examples)?;
     let counts = tests_of(&["--lib", "--bins", "--tests"], Counts::default())?;
@@ -251,7 +245,7 @@ fn tests() -> Result<Counts, Failed> {
 /// The tests of these targets, added to `counts`.
 fn tests_of(targets: &[&str], mut counts: Counts) -> Result<Counts, Failed> {
     let mut arguments = vec!["test", "--workspace", "--profile", "checked"];
-    arguments.extend(["--features", "xtask/breaks", "--no-fail-fast"]);
+    arguments.extend(["--features", FEATURES, "--no-fail-fast"]);
     arguments.extend(targets);
     let mut child = cargo_command(&arguments)
         .stdout(Stdio::piped())

@@ -6,6 +6,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+/// What cargo is told for what it builds on behalf of this program, so that both have the same libraries.
+pub(crate) const FEATURES: &str = match (cfg!(feature = "breaks"), cfg!(feature = "shared")) {
+    (true, true) => "xtask/breaks,xtask/shared",
+    (true, false) => "xtask/breaks",
+    (false, true) => "xtask/shared",
+    (false, false) => "",
+};
+
 /// Why the workspace could not be read.
 #[derive(Debug)]
 pub struct Unreadable(String);

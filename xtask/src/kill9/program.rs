@@ -57,7 +57,7 @@ impl Program {
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
         if cfg!(feature = "breaks") {
-            command.args(["--package", "xtask", "--features", "xtask/breaks"]);
+            command.args(["--package", "xtask", "--features", workspace::FEATURES]);
         }
         let output = command.output().map_err(|e| format!("cargo does not start: {e}"))?;
         if !output.status.success() {
@@ -105,7 +105,7 @@ impl Program {
                 .current_dir(workspace::root())
                 .stdin(Stdio::null());
             if cfg!(feature = "breaks") {
-                command.args(["--package", "xtask", "--features", "xtask/breaks"]);
+                command.args(["--package", "xtask", "--features", workspace::FEATURES]);
             }
             let status = command.status().map_err(|e| format!("cargo does not start: {e}"))?;
             if !status.success() {
